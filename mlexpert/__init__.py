@@ -1,0 +1,62 @@
+"""Expert training recipes for PyTorch: one file each, on one trainer, with the evidence built in.
+
+    from mlexpert.recipes import get
+
+    fitted = get("imbalanced-cls", epochs=20).fit("demo")
+    fitted.evaluate()
+
+Importing this package imports neither torch nor anything else that is slow: the names below are
+loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mlexpert.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from mlexpert.cli import run_file
+    from mlexpert.fitted import Fitted, load
+    from mlexpert.recipe import Recipe
+    from mlexpert.recipes import describe, get, names
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Fitted",
+    "InputError",
+    "Recipe",
+    "RunError",
+    "__version__",
+    "describe",
+    "get",
+    "load",
+    "names",
+    "run_file",
+]
+
+_HOMES = {
+    "Fitted": "mlexpert.fitted",
+    "Recipe": "mlexpert.recipe",
+    "describe": "mlexpert.recipes",
+    "get": "mlexpert.recipes",
+    "load": "mlexpert.fitted",
+    "names": "mlexpert.recipes",
+    "run_file": "mlexpert.cli",
+}
+_SUBPACKAGES = frozenset({"blocks", "data", "evidence", "recipes", "training"})
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name, or a part of the package, when it is first used (PEP 562)."""
+    if name in _SUBPACKAGES:
+        return import_module(f"mlexpert.{name}")
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'mlexpert' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, *_SUBPACKAGES})

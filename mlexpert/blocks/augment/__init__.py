@@ -1,0 +1,1 @@
+"""Augmentations of whole batches, as pure functions of a tensor and a generator."""

@@ -1,0 +1,47 @@
+"""Random horizontal flip and random crop of whole batches, as pure functions of a tensor and a generator."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror every image left to right with probability one half.
+
+    Args:
+        images: (B, C, H, W).
+        generator: Source of chance. It may live on another device than the images.
+
+    Returns:
+        (B, C, H, W), a new tensor.
+    """
+    flip = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
+    return torch.where(flip.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
+    """Pad every image with zeros on all sides and cut a window of the old size from a random place.
+
+    Args:
+        images: (B, C, H, W).
+        padding: Pixels on each side; an image moves by up to this many pixels in each direction. 0 changes nothing.
+        generator: Source of chance. It may live on another device than the images.
+
+    Returns:
+        (B, C, H, W), a new tensor (or `images` itself where `padding` is 0).
+    """
+    if padding == 0:
+        return images
+    num_images, _, height, width = images.shape
+    shift = torch.randint(
+        2 * padding + 1, (2, num_images, 1), generator=generator, device=generator.device
+    ).to(images.device)
+    rows = shift[0] + torch.arange(height, device=images.device)  # (B, H)
+    columns = shift[1] + torch.arange(width, device=images.device)  # (B, W)
+    batch = torch.arange(num_images, device=images.device).view(-1, 1, 1)
+    # Channels go last for the gather: one index then moves a whole pixel.
+    padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
+    cropped = padded[batch, rows.unsqueeze(2), columns.unsqueeze(1)]  # (B, H, W, C)
+    return cropped.permute(0, 3, 1, 2).contiguous()

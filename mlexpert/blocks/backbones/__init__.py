@@ -1,0 +1,1 @@
+"""Models that take one tensor and give logits, one per file."""

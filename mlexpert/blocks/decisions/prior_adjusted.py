@@ -1,0 +1,111 @@
+"""Logit adjustment after training: probabilities of the natural prior, decisions that treat classes alike.
+
+The model is trained on the data as they are. Its probabilities stay those of the natural prior; only the choice
+of a class is corrected, by tau times the logarithm of the training prior. tau = 0 is plain argmax, tau = 1 is
+the choice that minimises the balanced error where the probabilities are right.
+
+Papers: Menon et al. 2021, arXiv:2007.07314, equation 8 with section 4.2; Guo et al. 2017, arXiv:1706.04599.
+Differs from the paper: tau is tuned only where validation has 50 rows of every class, and leaves 1 only for a
+gain above its standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mlexpert.blocks.decisions.decision import Decision
+from mlexpert.blocks.decisions.temperature import fit_temperature, log_probabilities
+
+TAU_GRID = tuple(step / 4 for step in range(9))
+MIN_ROWS_PER_CLASS = 50
+"""Below this, a tuned threshold follows the noise of validation: deviations of .06 to .08 over folds on mammography."""
+
+
+class PriorAdjusted(nn.Module):
+    """Decides by probability over prior, both known from data.
+
+    Args:
+        class_counts: (K,) training rows of each class, all above 0.
+
+    Raises:
+        ValueError: If a class has no training rows.
+
+    Example:
+        >>> decide = PriorAdjusted([90, 10])
+        >>> logits = torch.tensor([[0.8, 0.2]]).log()  # twice as likely to be of class 1 as the prior says
+        >>> decide.decide(logits).item(), round(decide.probabilities(logits)[0, 1].item(), 3)
+        (1, 0.2)
+    """
+
+    log_prior: Tensor
+    tau: Tensor
+    temperature: Tensor
+
+    def __init__(self, class_counts: Sequence[int]) -> None:
+        super().__init__()
+        counts = torch.tensor(class_counts, dtype=torch.float64)
+        if not len(counts) or counts.min() <= 0:
+            raise ValueError(f"every class needs at least one training row, got counts {list(class_counts)}")
+        self.register_buffer("log_prior", (counts / counts.sum()).log().float())
+        self.register_buffer("tau", torch.tensor(1.0))
+        self.register_buffer("temperature", torch.tensor(1.0))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return the calibrated probabilities (N, K) under the natural prior.
+
+        Args:
+            logits: (N, K), or (N, M, K) for the members of an ensemble.
+        """
+        return log_probabilities(logits, self.temperature).exp()
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Return the chosen class (N,) of logits (N, K) or (N, M, K)."""
+        return (log_probabilities(logits, self.temperature) - self.tau * self.log_prior).argmax(dim=-1)
+
+    @torch.no_grad()
+    def fit(self, logits: Tensor, targets: Tensor) -> Decision:
+        """Choose the temperature, and tau where validation has rows enough.
+
+        Args:
+            logits: (N, K) or (N, M, K) of the validation rows.
+            targets: (N,) class indices.
+
+        Returns:
+            What was chosen and why.
+        """
+        self.temperature.fill_(fit_temperature(logits, targets))
+        counts = torch.bincount(targets, minlength=len(self.log_prior))
+        rarest = int(counts.min())
+        if rarest < MIN_ROWS_PER_CLASS:
+            tau = 1.0
+            rule = (
+                f"tau = 1: the rarest class has {rarest} validation rows, "
+                f"and tau is tuned from {MIN_ROWS_PER_CLASS} upwards"
+            )
+        else:
+            tau, rule = self._tune(log_probabilities(logits, self.temperature), targets, counts)
+        self.tau.fill_(tau)
+        return Decision(temperature=float(self.temperature), tau=tau, rule=rule, rarest_rows=rarest)
+
+    def _tune(self, log_p: Tensor, targets: Tensor, counts: Tensor) -> tuple[float, str]:
+        """Return the tau of the best balanced accuracy, or 1 unless the gain is above its standard error."""
+        hits = {tau: (log_p - tau * self.log_prior).argmax(dim=1) == targets for tau in TAU_GRID}
+        recall = {tau: _mean_per_class(hit.double(), targets, counts).mean() for tau, hit in hits.items()}
+        best = max(TAU_GRID, key=lambda tau: (float(recall[tau]), -abs(tau - 1.0)))
+        # The two rules are judged on the same rows, so the error is that of their paired difference.
+        change = hits[best].double() - hits[1.0].double()
+        mean = _mean_per_class(change, targets, counts)
+        variance = _mean_per_class(change.square(), targets, counts) - mean.square()
+        error = (variance / counts).sum().sqrt() / len(counts)
+        gain = float(recall[best] - recall[1.0])
+        if gain <= float(error):
+            return 1.0, f"tau = 1: no other of {len(TAU_GRID)} values was better by more than a standard error"
+        return best, f"tau = {best:g}: balanced accuracy on validation is {gain:.3f} above that of tau = 1"
+
+
+def _mean_per_class(values: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean (K,) of `values` (N,) over the rows of each class."""
+    return torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add_(0, targets, values) / counts

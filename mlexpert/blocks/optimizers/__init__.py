@@ -1,0 +1,1 @@
+"""Optimisers, and which parameters they decay."""

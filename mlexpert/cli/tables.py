@@ -1,0 +1,108 @@
+"""What the command line prints: results, the catalogue and a recipe's card."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+ARGMAX = "argmax_"
+"""Prefix of a metric of the plain argmax of the probabilities."""
+
+
+def line(text: str = "") -> None:
+    """Print a line as it is: paths and names are not markup, and a path stays in one piece."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def validation(metrics: Mapping[str, float], run_dir: Path) -> None:
+    """Print the validation metrics of the chosen decision beside those of the plain argmax."""
+    table = _table("Validation", "metric", ">adjusted decision", ">plain argmax")
+    for name, value in metrics.items():
+        if not name.startswith(ARGMAX):
+            table.add_row(name, _number(value), _number(metrics.get(ARGMAX + name)))
+    Console().print(table)
+    line(_epochs(run_dir))
+
+
+def final_test(result: Mapping[str, Any], run_dir: Path) -> None:
+    """Print the test metrics with their bootstrap intervals, and that the ledger has it."""
+    intervals = result["intervals"]
+    table = _table("Test", "metric", ">adjusted decision", ">95 % interval", ">plain argmax")
+    for name, value in result.items():
+        if isinstance(value, float) and not name.startswith(ARGMAX):
+            table.add_row(
+                name,
+                _number(value),
+                _interval(intervals.get(name)),
+                _number(result.get(ARGMAX + name)),
+            )
+    Console().print(table)
+    openings = json.loads((run_dir / "final_test.json").read_text())
+    number = openings[-1]["number"]
+    line(f"Opening {number} of this sealed test split; the ledger and the report show it.")
+
+
+def catalogue(rows: list[tuple[str, int, str]]) -> None:
+    """Print the name, version and claim of every recipe."""
+    table = _table(None, "recipe", ">version", "claim")
+    for name, version, claim in rows:
+        table.add_row(name, str(version), escape(claim))
+    Console().print(table)
+
+
+def card(described: Mapping[str, Any]) -> None:
+    """Print what a recipe says of itself."""
+    line(f"{described['name']}@{described['version']}: {described['claim']}")
+    for heading, key in (
+        ("", "about"),
+        ("Paper: ", "paper"),
+        ("Differs from the paper: ", "differs"),
+        ("Results: ", "results"),
+        ("Source: ", "source"),
+    ):
+        if described[key]:
+            line(f"\n{heading}{described[key]}")
+    line()
+    table = _table(None, "field", "type", "default", "what it is")
+    for field in described["fields"]:
+        table.add_row(
+            field["name"],
+            escape(field["type"]),
+            escape(str(field["default"])),
+            escape(field["doc"]),
+        )
+    Console().print(table)
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+    )
+    for column in columns:
+        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+
+
+def _epochs(run_dir: Path) -> str:
+    run = json.loads((run_dir / "run.json").read_text())
+    best, last = run["best"], run["last"]
+    return (
+        f"Selected epoch {best['epoch']} by {best['metric']} {_number(best['value'])}; "
+        f"last epoch {last['epoch']} had {_number(last['value'])}."
+    )

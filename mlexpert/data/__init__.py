@@ -1,0 +1,1 @@
+"""What comes in: reading, roles, schema, splits, the sealed test, leakage and fingerprints."""

@@ -1,0 +1,155 @@
+"""Arrays, tensors and lists of inputs, with or without labels, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlexpert.data.columns import Columns, from_frame, images_of, is_image, is_instance, unwrap
+from mlexpert.data.images import Images
+from mlexpert.errors import InputError
+
+
+def from_pair(x: Any, y: Any, target: str | None) -> Columns:
+    """Bring inputs and their labels into columns.
+
+    The labels' column is named `target`, else after the series `y`, else "y".
+
+    Raises:
+        InputError: The lengths differ, or a shape is not that of inputs or labels.
+    """
+    columns = from_inputs(x)
+    labels = labels_of(y)
+    if len(labels) != len(columns):
+        raise InputError(
+            f"X has {len(columns)} rows and y has {len(labels)}: they must be of the same length"
+        )
+    name = target or (str(y.name) if isinstance(y, pd.Series) and y.name is not None else "y")
+    while name in columns.order:
+        name += "_"
+    frame = columns.frame.copy(deep=False)
+    frame[name] = labels
+    return replace(columns, frame=frame, order=(*columns.order, name), target=name)
+
+
+def labels_of(y: Any) -> Any:
+    """Return labels as a one-dimensional array or series.
+
+    Raises:
+        InputError: They have more than one column.
+    """
+    if isinstance(y, pd.Series):
+        return y.reset_index(drop=True)
+    y = unwrap(y)
+    if isinstance(y, pd.DataFrame):
+        y = y.to_numpy()
+    if not isinstance(y, np.ndarray):
+        if isinstance(y, str | bytes | dict) or not is_sequence(y):
+            raise InputError(f"y is a {type(y).__name__}: give one label for each row of X")
+        values = [unwrap(value) for value in y]
+        y = np.empty(len(values), dtype=object)  # np.array would turn (1, "a") into strings
+        y[:] = values
+        return pd.Series(y, dtype=object).infer_objects()
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        raise InputError(
+            f"y has shape {y.shape}: give one label a row, shape (N,). From one-hot rows: "
+            "y.argmax(axis=1)"
+        )
+    return pd.Series(y)
+
+
+def is_sequence(value: Any) -> bool:
+    """Return whether a value is a list, a tuple, an array, a series or a tensor."""
+    return isinstance(value, list | tuple | np.ndarray | pd.Series | pd.Index) or is_instance(
+        value, "torch", "Tensor"
+    )
+
+
+def from_inputs(x: Any) -> Columns:
+    """Bring inputs without labels into columns.
+
+    Two dimensions are a table with columns x0, x1, ...; three and four are images; a list of
+    strings is text.
+
+    Raises:
+        InputError: Nothing of this form is known.
+    """
+    if isinstance(x, pd.DataFrame):
+        return from_frame(x)
+    if isinstance(x, pd.Series):
+        x = x.tolist()
+    tensor = is_instance(x, "torch", "Tensor")
+    x = unwrap(x)
+    if isinstance(x, list | tuple):
+        return _from_list(list(x))
+    if not isinstance(x, np.ndarray):
+        raise InputError(
+            f"inputs of type {type(x).__name__} are not known: give an array, a tensor, a "
+            "DataFrame, a list of strings or images"
+            + (" (a sparse matrix: X.toarray())" if "scipy.sparse" in str(type(x)) else "")
+        )
+    if x.ndim == 1 and x.dtype.kind in "UOS":
+        return _from_list(x.tolist())
+    if x.ndim == 2:
+        return _from_matrix(x)
+    if x.ndim in (3, 4):
+        images = Images.from_array(x, channels_first=tensor)
+        return _image_columns(images)
+    hint = ": one feature needs X.reshape(-1, 1)" if x.ndim == 1 else ""
+    raise InputError(
+        f"X of shape {x.shape} is neither a table (N, D) nor images (N, H, W, C){hint}"
+    )
+
+
+def _from_list(values: list[Any]) -> Columns:
+    values = [unwrap(value) for value in values]
+    if not values:
+        raise InputError("X is empty")
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, str):
+        wrong = next(
+            (i for i, v in enumerate(values) if not (v is None or isinstance(v, str | float))), None
+        )
+        if wrong is not None:
+            raise InputError(
+                f"X holds strings and, in row {wrong}, a {type(values[wrong]).__name__}"
+            )
+        frame = pd.DataFrame({"x": pd.Series(values, dtype=object)})
+        return Columns(frame, order=("x",), kind="text")
+    if is_image(first) or isinstance(first, Path):
+        return _image_columns(
+            Images.from_items(values) if isinstance(first, Path) else images_of(values, "x")
+        )
+    shapes = {value.shape if isinstance(value, np.ndarray) else None for value in values}
+    if isinstance(first, np.ndarray) and first.ndim >= 2 and len(shapes) > 1 and None not in shapes:
+        return _image_columns(Images.from_items(values))
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # ragged rows
+        raise InputError(f"the rows of X differ in length: {error}") from error
+    if array.ndim < 2:
+        raise InputError(
+            f"X is a list of {type(first).__name__}: give rows of features, strings or images"
+        )
+    return from_inputs(array)
+
+
+def _from_matrix(x: np.ndarray) -> Columns:
+    names = [f"x{j}" for j in range(x.shape[1])]
+    if x.dtype.kind in "US":
+        x = x.astype(object)
+    frame = pd.DataFrame(x, columns=pd.Index(names, dtype=object), copy=False)
+    if x.dtype == object:
+        frame = frame.infer_objects()
+    return from_frame(frame)
+
+
+def _image_columns(images: Images) -> Columns:
+    frame = pd.DataFrame(index=pd.RangeIndex(len(images)))
+    return Columns(frame, {"x": images}, order=("x",), kind="image")

@@ -1,0 +1,257 @@
+"""What is known of the training data, and nothing else: kind, shapes, classes and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlexpert.data.examples import Examples, Kind
+from mlexpert.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlexpert.data.images import Images
+
+Label = str | int | float | bool
+
+IMAGE_SAMPLE = 5_000  # images that mean and deviation are computed on
+MAX_CATEGORIES = 10_000  # the rest of a column's categories shares the code of unseen ones
+FINE_GRID, COARSE_GRID = 1_001, 257  # quantile levels of a column; coarse for wide tables
+WIDE_TABLE = 100  # columns
+
+
+@dataclass(frozen=True)
+class ImageStats:
+    """Images of the training rows: channels, size in pixels, mean and deviation in [0, 1]."""
+
+    channels: int
+    height: int
+    width: int
+    uniform: bool
+    """Whether every image has this size; otherwise it is the median size."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TextStats:
+    """Texts of the training rows: a tokenizer fitted on them, and their lengths in its tokens."""
+
+    tokenizer: str
+    """JSON of a `tokenizers.Tokenizer`; id 0 pads."""
+    vocab_size: int
+    length_median: int
+    length_p99: int
+
+
+@dataclass(frozen=True)
+class Numeric:
+    """A numeric column: share of missing values, moments, and quantiles as float32 values."""
+
+    name: str
+    missing: float
+    mean: float
+    std: float
+    quantiles: tuple[float, ...]
+    """Sorted values at evenly spaced levels 0..1 (with repeats where the column has ties)."""
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A categorical column: categories, most frequent first, and the share of missing values.
+
+    Code 0 stands for missing, 1 for a category unseen in training, 2 onwards for `categories`.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    missing: float
+
+
+Column = Numeric | Categorical
+
+
+@dataclass(frozen=True)
+class Schema:
+    """All that a recipe may know when it builds a model."""
+
+    kind: Kind
+    classes: tuple[Label, ...]
+    """Labels as the user wrote them, in the order of the model's outputs."""
+    class_names: tuple[str, ...]
+    class_counts: tuple[int, ...]
+    """Training rows of each class."""
+    image: ImageStats | None = None
+    text: TextStats | None = None
+    columns: tuple[Column, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, K."""
+        return len(self.classes)
+
+    @property
+    def num_examples(self) -> int:
+        """Number of training rows, N."""
+        return sum(self.class_counts)
+
+
+def describe(train: Examples) -> Schema:
+    """Describe training rows: classes, shapes and column statistics.
+
+    A column without any value is described as a constant: numeric with mean and quantiles 0,
+    categorical without categories.
+
+    Raises:
+        InputError: The rows are not those of the train split, have no labels, or have one class
+            only.
+    """
+    if train.part != "train":
+        raise InputError(
+            "a schema is fitted on the train split only, and these rows belong to "
+            f"{train.part or 'no split yet'}"
+        )
+    if train.targets is None or len(train) == 0:
+        raise InputError("a schema needs training rows with labels, and there are none")
+    values, counts = np.unique(train.targets, return_counts=True)
+    classes: list[Label] = values.tolist()
+    if len(classes) < 2:
+        raise InputError(
+            f"the train split holds one class only ({classes[0]!r} in all {len(train)} rows): at "
+            "least two are needed"
+        )
+    names = train.class_names or {}
+    inputs: Any = train.inputs
+    return Schema(
+        kind=train.kind,
+        classes=tuple(classes),
+        class_names=tuple(str(names.get(label, label)) for label in classes),
+        class_counts=tuple(counts.tolist()),
+        image=_image_stats(inputs) if train.kind == "image" else None,
+        text=_text_stats(inputs) if train.kind == "text" else None,
+        columns=_columns(inputs) if train.kind == "tabular" else (),
+    )
+
+
+def _image_stats(images: Images) -> ImageStats:
+    from mlexpert.data.pixels import to_channels
+
+    stack = images.stack()
+    if stack is not None:
+        shapes = np.asarray([stack.shape[1:]])
+    else:
+        shapes = np.unique([images.shape(i) for i in range(len(images))], axis=0)
+    channels = int(shapes[:, 2].max())
+    uniform = len(np.unique(shapes[:, :2], axis=0)) == 1
+    if uniform:
+        height, width = shapes[0, :2].tolist()
+    else:
+        sizes = np.asarray([images.shape(i)[:2] for i in range(len(images))])
+        height, width = np.median(sizes, axis=0).round().astype(int).tolist()
+    rows = np.unique(np.linspace(0, len(images) - 1, IMAGE_SAMPLE).round().astype(int))
+    total, squares, count = np.zeros(channels), np.zeros(channels), 0
+    for row in rows:
+        image = images.decode(row) if stack is None else stack[row]
+        flat = to_channels(image, channels).reshape(-1, channels).astype(np.float64)
+        total += flat.sum(axis=0)
+        squares += (flat * flat).sum(axis=0)
+        count += len(flat)
+    scale = 1.0 if images.is_float else 255.0
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    return ImageStats(
+        channels,
+        height,
+        width,
+        uniform,
+        tuple((mean / scale).tolist()),
+        tuple((std / scale).tolist()),
+    )
+
+
+def _text_stats(texts: Sequence[str]) -> TextStats:
+    from mlexpert.data.tokenizer import count_tokens, train_tokenizer
+
+    tokenizer, vocab_size = train_tokenizer(texts)
+    lengths = count_tokens(texts, tokenizer)
+    return TextStats(
+        tokenizer,
+        vocab_size,
+        round(float(np.median(lengths))),
+        round(float(np.quantile(lengths, 0.99))),
+    )
+
+
+def _columns(frame: pd.DataFrame) -> tuple[Column, ...]:
+    levels = FINE_GRID if len(frame.columns) <= WIDE_TABLE else COARSE_GRID
+    return tuple(
+        _numeric(str(name), series, levels)
+        if series.dtype.kind == "f"
+        else _categorical(str(name), series)
+        for name, series in frame.items()
+    )
+
+
+def _numeric(name: str, series: pd.Series, levels: int) -> Numeric:
+    values = series.to_numpy(np.float32)
+    # Rounded to float32 first, because that is what the model compares with the quantiles.
+    present = values[~np.isnan(values)].astype(np.float64)
+    missing = 1.0 - len(present) / len(values)
+    if len(present) == 0:
+        return Numeric(name, missing, 0.0, 0.0, (0.0,) * levels)
+    grid = np.quantile(present, np.linspace(0.0, 1.0, levels)).astype(np.float32)
+    grid = np.maximum.accumulate(grid)  # interpolation may break the order by a rounding
+    return Numeric(name, missing, float(present.mean()), float(present.std()), tuple(grid.tolist()))
+
+
+def _categorical(name: str, series: pd.Series) -> Categorical:
+    counts = series.value_counts(dropna=True)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    categories = tuple(str(category) for category, _ in ordered[:MAX_CATEGORIES])
+    return Categorical(name, categories, float(series.isna().mean()))
+
+
+def schema_to_json(schema: Schema) -> dict[str, Any]:
+    """Return a schema as plain dicts and lists, which `schema_from_json` reads."""
+    plain = asdict(schema)
+    plain["columns"] = [
+        {"type": "numeric" if isinstance(column, Numeric) else "categorical", **asdict(column)}
+        for column in schema.columns
+    ]
+    return {key: _as_lists(value) for key, value in plain.items()}
+
+
+def schema_from_json(plain: dict[str, Any]) -> Schema:
+    """Make a schema of what `schema_to_json` returned, also after a passage through JSON.
+
+    Raises:
+        InputError: A field is missing or unknown.
+    """
+    try:
+        fields = {key: _as_tuples(value) for key, value in plain.items()}
+        columns = [dict(column) for column in plain["columns"]]
+        types: dict[str, type[Column]] = {"numeric": Numeric, "categorical": Categorical}
+        fields["columns"] = tuple(
+            types[column.pop("type")](**_as_tuples(column)) for column in columns
+        )
+        fields["image"] = None if plain["image"] is None else ImageStats(**fields["image"])
+        fields["text"] = None if plain["text"] is None else TextStats(**fields["text"])
+        return Schema(**fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"this is not the description of a schema: {error}") from error
+
+
+def _as_lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_lists(one) for key, one in value.items()}
+    return [_as_lists(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def _as_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_tuples(one) for key, one in value.items()}
+    return tuple(_as_tuples(one) for one in value) if isinstance(value, tuple | list) else value

@@ -1,0 +1,108 @@
+"""Predictions of a classifier, checked once; which class is positive and what is calibrated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mlexpert.errors import InputError
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of N examples, and what is true of them.
+
+    Attributes:
+        probabilities: (N, K), each row a distribution over classes.
+        decisions: (N,) class indices chosen by the decision rule.
+        targets: (N,) true class indices.
+
+    Raises:
+        InputError: If shapes disagree, a class index is out of range, or a row of `probabilities`
+            is no distribution.
+    """
+
+    probabilities: np.ndarray
+    decisions: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self) -> None:
+        probabilities = np.asarray(self.probabilities, dtype=np.float64)
+        if probabilities.ndim != 2 or probabilities.shape[0] == 0 or probabilities.shape[1] < 2:
+            raise InputError(
+                f"probabilities have shape {probabilities.shape}; "
+                "expected (N, K) with at least one row and two classes."
+            )
+        if not np.isfinite(probabilities).all() or probabilities.min() < 0:
+            raise InputError(
+                "probabilities hold negative or non-finite numbers; pass softmax outputs."
+            )
+        if np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+            raise InputError(
+                "some rows of probabilities do not sum to 1; pass softmax outputs, not logits."
+            )
+        object.__setattr__(self, "probabilities", probabilities)
+        for name in ("decisions", "targets"):
+            object.__setattr__(
+                self, name, _class_indices(getattr(self, name), name, *probabilities.shape)
+            )
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.probabilities.shape[1]
+
+
+def check_counts(train_counts: ArrayLike, num_classes: int) -> np.ndarray:
+    """Return `train_counts` as an integer array (K,).
+
+    Raises:
+        InputError: If there is not one count per class, or one is negative.
+    """
+    counts = np.asarray(train_counts)
+    if counts.shape != (num_classes,) or (counts < 0).any():
+        raise InputError(
+            f"train_counts has shape {counts.shape}; expected {num_classes} counts, one per class."
+        )
+    return counts.astype(np.int64)
+
+
+def positive_class(train_counts: np.ndarray) -> int:
+    """Return the positive one of two classes: the rarer in training, at equal counts the second."""
+    return 0 if train_counts[0] < train_counts[1] else 1
+
+
+def calibration_pairs(
+    predictions: Predictions, train_counts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probability (N,) whose calibration is judged, and whether it came true (N,).
+
+    With two classes it is the positive class's probability, with more the largest (Guo et al. 2017,
+    arXiv:1706.04599).
+    """
+    probabilities, targets = predictions.probabilities, predictions.targets
+    if predictions.num_classes == 2:
+        positive = positive_class(train_counts)
+        return probabilities[:, positive], (targets == positive).astype(np.float64)
+    return probabilities.max(axis=1), (probabilities.argmax(axis=1) == targets).astype(np.float64)
+
+
+def _class_indices(
+    values: np.ndarray, name: str, num_examples: int, num_classes: int
+) -> np.ndarray:
+    indices = np.asarray(values)
+    if indices.shape != (num_examples,) or indices.dtype.kind not in "iu":
+        raise InputError(
+            f"{name} are {indices.dtype} of shape {indices.shape}; "
+            f"expected {num_examples} class indices."
+        )
+    if indices.min() < 0 or indices.max() >= num_classes:
+        raise InputError(
+            f"{name} run from {indices.min()} to {indices.max()}; expected 0 to {num_classes - 1}."
+        )
+    return indices.astype(np.int64)

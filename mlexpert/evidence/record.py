@@ -1,0 +1,197 @@
+"""A run folder as its report reads it: whatever is there, and what is missing.
+
+Only `run.json` must exist. A run that was interrupted, failed, or is still going has fewer files,
+and a reader of its report is told so rather than shown zeros.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mlexpert.data.ledger import Entry, read_chain
+from mlexpert.errors import InputError, RunError
+from mlexpert.evidence.metrics import classification_metrics
+from mlexpert.evidence.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class PartRecord:
+    """What the model says of one split.
+
+    Attributes:
+        name: The split.
+        predictions: Calibrated probabilities, decisions and targets of its N rows.
+        uncalibrated: (N, K) probabilities before calibration, or None.
+        metrics: As of `classification_metrics`.
+        intervals: Metric to (low, high), where they were computed.
+    """
+
+    name: Literal["validation", "test"]
+    predictions: Predictions
+    uncalibrated: np.ndarray | None
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that a run folder holds.
+
+    Attributes:
+        path: The folder.
+        run: `run.json`.
+        history: Lines of `metrics.jsonl`.
+        validation: The model on the validation split, or None before there are predictions.
+        test: The model on the test split as last opened, or None while it is sealed.
+        openings: Entries of `final_test.json`, oldest first.
+        ledger: Openings by any run on this data, oldest first; empty if the chain does not hold.
+        ledger_problem: Why the chain does not hold; empty where it does.
+        missing: Names of files that are not there or cannot be read, with the reason.
+    """
+
+    path: Path
+    run: Mapping[str, Any]
+    history: tuple[Mapping[str, Any], ...]
+    validation: PartRecord | None
+    test: PartRecord | None
+    openings: tuple[Mapping[str, Any], ...]
+    ledger: tuple[Entry, ...]
+    ledger_problem: str
+    missing: Mapping[str, str]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Display name of each class."""
+        return tuple(str(name) for name in self.run["schema"]["class_names"])
+
+    @property
+    def train_counts(self) -> np.ndarray:
+        """Training rows (K,) of each class."""
+        return np.asarray(self.run["schema"]["class_counts"])
+
+    @property
+    def shown(self) -> PartRecord | None:
+        """The split that figures and verdicts are about: test once opened, else validation."""
+        return self.test or self.validation
+
+    def curve(self, split: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return epochs (E,) and values (E,) of a metric in the history, empty if not there."""
+        rows = [
+            (row["epoch"], row[metric])
+            for row in self.history
+            if row.get("split") == split and row.get(metric) is not None and "epoch" in row
+        ]
+        epochs, values = zip(*rows, strict=True) if rows else ((), ())
+        return np.asarray(epochs, dtype=float), np.asarray(values, dtype=float)
+
+
+def read_run(run_dir: Path) -> RunRecord:
+    """Read a run folder.
+
+    Raises:
+        InputError: If the folder holds no readable `run.json`.
+    """
+    path = Path(run_dir)
+    missing: dict[str, str] = {}
+    run = _read_json(path / "run.json", missing)
+    if not isinstance(run, dict) or "recipe" not in run or "schema" not in run:
+        reason = missing.get("run.json", "it does not describe a run")
+        raise InputError(f"{path} is not a run folder: run.json: {reason}. Pass what fit wrote.")
+    openings = tuple(_read_json(path / "final_test.json", missing, needed=False) or ())
+    ledger, problem = _read_ledger(path, run, openings)
+    return RunRecord(
+        path=path,
+        run=run,
+        history=_read_history(path, missing),
+        validation=_read_part(path, "validation", run, None, missing),
+        test=_read_part(path, "test", run, openings[-1], missing) if openings else None,
+        openings=openings,
+        ledger=ledger,
+        ledger_problem=problem,
+        missing=missing,
+    )
+
+
+def _read_json(path: Path, missing: dict[str, str], *, needed: bool = True) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if needed:
+            missing[path.name] = "not there"
+    except (OSError, ValueError) as error:
+        missing[path.name] = f"cannot be read ({error})"
+    return None
+
+
+def _read_history(path: Path, missing: dict[str, str]) -> tuple[Mapping[str, Any], ...]:
+    try:
+        lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        missing["metrics.jsonl"] = "not there"
+        return ()
+    rows = []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # a run that was killed may have left half a line
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return tuple(rows)
+
+
+def _read_part(
+    path: Path,
+    name: Literal["validation", "test"],
+    run: Mapping[str, Any],
+    opening: Mapping[str, Any] | None,
+    missing: dict[str, str],
+) -> PartRecord | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    file = path / "predictions" / f"{name}.safetensors"
+    label = f"predictions/{file.name}"
+    try:
+        arrays = load_file(file)
+        predictions = Predictions(arrays["probabilities"], arrays["decisions"], arrays["targets"])
+    except FileNotFoundError:
+        missing[label] = "not there"
+        return None
+    except (OSError, KeyError, SafetensorError, InputError) as error:
+        missing[label] = f"cannot be read ({error})"
+        return None
+    metrics = classification_metrics(
+        predictions.probabilities,
+        predictions.decisions,
+        predictions.targets,
+        train_counts=run["schema"]["class_counts"],
+    )
+    bounds = (opening or {}).get("intervals") or {}
+    intervals = {
+        key: (float(pair[0]), float(pair[1]))
+        for key, pair in bounds.items()
+        if pair is not None and None not in pair
+    }
+    return PartRecord(name, predictions, arrays.get("uncalibrated"), metrics, intervals)
+
+
+def _read_ledger(
+    path: Path, run: Mapping[str, Any], openings: tuple[Mapping[str, Any], ...]
+) -> tuple[tuple[Entry, ...], str]:
+    file = path / "ledger.jsonl"
+    if not file.exists():
+        return (), "the ledger is missing though the test split was opened" if openings else ""
+    try:
+        entries = read_chain(file, str(run.get("data", {}).get("fingerprint")))
+    except RunError as error:
+        return (), str(error)
+    if len(entries) < len(openings):
+        return (), f"the ledger lists {len(entries)} openings, this run alone had {len(openings)}"
+    return entries, ""

@@ -1,0 +1,205 @@
+"""A recipe: a frozen configuration that builds the parts of one method and can be fitted on a user's data."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mlexpert.data.batches import Store
+from mlexpert.data.examples import Examples
+from mlexpert.data.schema import Schema
+from mlexpert.errors import InputError
+from mlexpert.training.method import Method
+
+if TYPE_CHECKING:
+    from mlexpert.fitted import Fitted
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model, and how a user's rows become its input.
+
+    Attributes:
+        model: Takes one tensor (see `Batch.inputs`) and returns logits (B, K).
+        encode: Turns rows into a store of that tensor. Nothing is fitted here: it follows the
+            schema.
+        companions: Writers of the files that the model needs to be built again besides its weights,
+            by folder name.
+    """
+
+    model: nn.Module
+    encode: Callable[[Examples], Store]
+    companions: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a recipe assembles; everything else is the trainer's.
+
+    Attributes:
+        network: The model and its input encoding.
+        method: The loss, and what else the paper does during training.
+        optimizer: Built over the model's parameters; its learning rate is the peak.
+        schedule: Maps the fraction of training done, in [0, 1], to a factor on the learning rate.
+        decide: Turns logits into probabilities and decisions; fitted on validation after training.
+        evaluate: Maps validation logits (N, K) and targets (N,) to scalars for the learning curves.
+        monitor: The scalar, lower being better, by which the best epoch is chosen and training
+            stops early.
+    """
+
+    network: Network
+    method: Method
+    optimizer: Optimizer
+    schedule: Callable[[float], float]
+    decide: nn.Module
+    evaluate: Callable[[Tensor, Tensor], dict[str, float]]
+    monitor: str = "log_loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The configuration of one method. `fit` never changes it."""
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    seed: int = 0
+    """Fixes the split, the initial weights, the order of the data and everything else that is
+    drawn."""
+    epochs: int | None = None
+    """Passes over the training rows. None: the recipe's own choice for this kind and amount of
+    data."""
+    batch_size: int | None = None
+    """Examples of one optimiser step. None: the recipe's own choice."""
+    lr: float | None = None
+    """Peak learning rate. None: the recipe's own choice."""
+    weight_decay: float | None = None
+    """Decoupled weight decay; none on norms and biases. None: the recipe's own choice."""
+    patience: int | None = None
+    """Epochs without a better validation score before training stops; 0 never stops. None: the
+    recipe's own choice."""
+    clip_norm: float = 0.0
+    """Largest gradient norm of a step; 0 does not clip."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the forward pass. auto: bf16 on a GPU that has it, else fp32."""
+    microbatch: int | None = None
+    """Examples of one forward pass; the step and its result stay those of `batch_size`. None: the
+    whole batch at once."""
+    validation: float = 0.15
+    """Share of the rows held out for validation, where the data brings no validation split."""
+    test: float = 0.15
+    """Share of the rows sealed for the final test, where the data brings no test split."""
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for item in dataclasses.fields(self):
+            value = _checked(self.name, item.name, getattr(self, item.name), hints[item.name])
+            object.__setattr__(self, item.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values that cannot be meant; recipes with fields of their own extend it.
+
+        Raises:
+            InputError: Naming the field, its value and what is allowed.
+        """
+        for name in ("epochs", "batch_size", "microbatch"):
+            value = getattr(self, name)
+            self.require(value is None or value >= 1, name, "at least 1")
+        for name in ("lr", "weight_decay", "patience", "clip_norm"):
+            value = getattr(self, name)
+            self.require(value is None or value >= 0, name, "0 or more")
+        self.require(0 < self.validation < 1, "validation", "a share between 0 and 1")
+        self.require(0 <= self.test < 1, "test", "a share of 0 or more and below 1")
+        self.require(self.validation + self.test < 1, "test", "small enough to leave training rows")
+        too_small = (
+            self.microbatch is None or self.batch_size is None or self.microbatch <= self.batch_size
+        )
+        self.require(too_small, "microbatch", f"at most batch_size={self.batch_size}")
+
+    def require(self, holds: bool, name: str, allowed: str) -> None:
+        """Raise an `InputError` that names the field unless `holds`."""
+        if not holds:
+            raise InputError(
+                f"{self.name}: {name}={getattr(self, name)!r}; it has to be {allowed}."
+            )
+
+    def config(self) -> dict[str, Any]:
+        """Return the fields as a plain dict that JSON can hold."""
+        return dataclasses.asdict(self)
+
+    def settle(self, schema: Schema) -> Recipe:
+        """Return this recipe with every None filled in for the data at hand."""
+        raise NotImplementedError
+
+    def build(self, schema: Schema) -> Parts:
+        """Assemble the parts for data of this schema. Called on a settled recipe, under its seed."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        ds: Any,
+        *,
+        target: str | None = None,
+        inputs: str | list[str] | None = None,
+        group: str | None = None,
+        time: str | None = None,
+        subgroups: str | list[str] | None = None,
+        run_dir: str | Path | None = None,
+        fresh: bool = False,
+        leakage: Literal["refuse", "report"] = "refuse",
+        criteria: Mapping[str, float] | None = None,
+        track: Literal["tensorboard"] | None = None,
+        progress: bool = True,
+    ) -> Fitted:
+        """Split, audit, train, calibrate and record; see `mlexpert.fitting.fit`."""
+        # The one import that points upwards: `fit` is where a user looks for it, and its work
+        # stands on everything.
+        from mlexpert.fitting import fit
+
+        return fit(
+            self,
+            ds,
+            target=target,
+            inputs=inputs,
+            group=group,
+            time=time,
+            subgroups=subgroups,
+            run_dir=run_dir,
+            fresh=fresh,
+            leakage=leakage,
+            criteria=criteria,
+            track=track,
+            progress=progress,
+        )
+
+
+def _checked(recipe: str, name: str, value: Any, hint: Any) -> Any:
+    """Return `value` as the type that the field declares, or raise an `InputError` that names it."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if typing.get_origin(option) is Literal and value in typing.get_args(option):
+            return value
+        if option in (int, float, str, bool, type(None)) and type(value) is option:
+            return value
+    if float in options and type(value) is int:
+        return float(value)
+    if int in options and type(value) is float and value.is_integer():
+        return int(value)
+    wanted = " or ".join(
+        "None"
+        if option is type(None)
+        else ", ".join(map(repr, typing.get_args(option)))
+        if typing.get_origin(option) is Literal
+        else option.__name__
+        for option in options
+    )
+    raise InputError(f"{recipe}: {name}={value!r} ({type(value).__name__}); it takes {wanted}.")

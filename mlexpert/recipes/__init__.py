@@ -1,0 +1,144 @@
+"""The catalogue: every recipe and version there is, one row each. Reading it imports no recipe."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlexpert.errors import InputError
+from mlexpert.recipe_card import read_card
+
+if TYPE_CHECKING:
+    from mlexpert.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Row:
+    """Where a version of a recipe stands."""
+
+    name: str
+    version: int
+    module: str
+    """Below `mlexpert.recipes`."""
+    class_name: str
+
+    @property
+    def file(self) -> Path:
+        """The recipe's file."""
+        return Path(__file__).parent.joinpath(*self.module.split(".")).with_suffix(".py")
+
+
+CATALOGUE = (
+    Row("imbalanced-cls", 1, "imbalanced_cls.prior_adjusted", "ImbalancedCls"),
+    Row("imbalanced-cls/plain", 1, "imbalanced_cls.plain", "Plain"),
+)
+"""Every version that can be had; an old one that must stay available keeps its file and its row."""
+
+
+def names() -> list[str]:
+    """Return the names of all recipes, in the catalogue's order.
+
+    Example:
+        >>> "imbalanced-cls" in names()
+        True
+    """
+    return list(dict.fromkeys(row.name for row in CATALOGUE))
+
+
+def get(name: str, **fields: Any) -> Recipe:
+    """Return a recipe, ready to `fit`.
+
+    Args:
+        name: A name from `names()`: the newest version, or the one that `name@version` pins.
+        **fields: Fields of the recipe that differ from its defaults; `describe(name)` lists them.
+
+    Returns:
+        The recipe; it is frozen, and `fit` never changes it.
+
+    Raises:
+        InputError: There is no such recipe, version or field, or a field's value is refused.
+    """
+    row = find(name)
+    check_fields(name, fields, (field.name for field in read_card(row.file, row.class_name).fields))
+    return recipe_class(name)(**fields)
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """Return the class of a recipe: what a saved model is built with.
+
+    Args:
+        name: A name from `names()`, or `name@version`.
+
+    Raises:
+        InputError: There is no such recipe or version.
+    """
+    row = find(name)
+    return getattr(import_module(f"mlexpert.recipes.{row.module}"), row.class_name)
+
+
+def describe(name: str) -> dict[str, Any]:
+    """Return what a recipe says of itself, as a plain dict, without importing it.
+
+    Args:
+        name: A name from `names()`, or `name@version`.
+
+    Returns:
+        `name`, `version`, `claim`, `about`, `paper`, `differs` (from the paper), `results` (the
+        page with the measured figures), `fields` (a list of dicts with `name`, `type`, `default`
+        and `doc`), `class_name`, and `source` (the recipe's file).
+
+    Raises:
+        InputError: There is no such recipe or version.
+    """
+    row = find(name)
+    card = asdict(read_card(row.file, row.class_name))
+    return {**card, "fields": list(card["fields"]), "source": str(row.file)}
+
+
+def find(name: str) -> Row:
+    """Return the catalogue's row for `name` (its newest version) or `name@version`.
+
+    Raises:
+        InputError: There is no such recipe or version.
+    """
+    base, at, pinned = name.partition("@")
+    rows = [row for row in CATALOGUE if row.name == base]
+    if not rows:
+        raise InputError(
+            f"no recipe is named {base!r}.{_nearest(base, names())} "
+            f"There are: {', '.join(names())}."
+        )
+    if not at:
+        return max(rows, key=lambda row: row.version)
+    for row in rows:
+        if str(row.version) == pinned:
+            return row
+    there = ", ".join(str(row.version) for row in rows)
+    raise InputError(
+        f"recipe {base!r} has no version {pinned!r} here; there is: {there}. "
+        f"An older version may need an older mlexpert: the CHANGELOG says which."
+    )
+
+
+def check_fields(name: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a field that the recipe does not have.
+
+    Raises:
+        InputError: Names the nearest field and all that there are.
+    """
+    known = list(known)
+    for field in given:
+        if field not in known:
+            raise InputError(
+                f"recipe {name!r} has no field {field!r}.{_nearest(field, known)} "
+                f"Its fields are: {', '.join(known)}."
+            )
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

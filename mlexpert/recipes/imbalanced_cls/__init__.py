@@ -1,0 +1,1 @@
+"""Classification where some classes are rare."""

@@ -1,0 +1,78 @@
+"""The baseline: cross-entropy and plain argmax, calibrated, with nothing done about rare classes.
+
+What every method for imbalanced data has to beat on the same network, data and schedule. It
+maximises accuracy, which is what you want only if an error on a rare class costs no more than one
+on a frequent class.
+
+Paper: Guo et al. 2017, arXiv:1706.04599, for the temperature; the rest is the textbook's.
+Differs from the paper: the temperature is fitted with a weak prior around 1.
+Results: benchmarks/imbalanced_cls/results.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.optim import AdamW
+
+from mlexpert.blocks.augment.flip_crop import random_crop, random_flip
+from mlexpert.blocks.decisions.argmax import Argmax
+from mlexpert.blocks.losses.cross_entropy import cross_entropy
+from mlexpert.blocks.optimizers.parameter_groups import decay_groups
+from mlexpert.blocks.schedules import warmup_cosine
+from mlexpert.blocks.scores import classification_scores
+from mlexpert.classification import ClassificationRecipe
+from mlexpert.data.schema import Schema
+from mlexpert.recipe import Parts
+from mlexpert.training.method import Batch, Loss, Method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plain(ClassificationRecipe):
+    """Plain cross-entropy, and the most probable class."""
+
+    name: ClassVar[str] = "imbalanced-cls/plain"
+    version: ClassVar[int] = 1
+
+    def build(self, schema: Schema) -> Parts:
+        """Assemble network, cross-entropy, AdamW and argmax."""
+        network = self.network(schema)
+        decide = Argmax(schema.class_counts)
+        return Parts(
+            network=network,
+            method=CrossEntropy(shift=self.shift, flip=self.flip),
+            optimizer=AdamW(decay_groups(network.model, self.weight_decay), lr=self.lr),
+            schedule=warmup_cosine(self.warmup),
+            decide=decide,
+            evaluate=partial(classification_scores, decide=decide.decide),
+        )
+
+
+class CrossEntropy(Method):
+    """Cross-entropy on the data as they are."""
+
+    def __init__(self, *, shift: int, flip: bool) -> None:
+        super().__init__()
+        self.shift, self.flip = shift, flip
+
+    def draw(self, model: nn.Module, batch: Batch) -> Batch:
+        """Move and mirror images, where asked to; other inputs are left as they are."""
+        inputs = random_crop(batch.inputs, self.shift, torch.default_generator)
+        return replace(
+            batch, inputs=random_flip(inputs, torch.default_generator) if self.flip else inputs
+        )
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the summed cross-entropy of a micro-batch."""
+        losses = cross_entropy(model(batch.inputs), batch.targets)
+        return Loss(losses.sum(), len(batch))
+
+
+if __name__ == "__main__":
+    from mlexpert.cli import run_file
+
+    run_file(Plain)

@@ -1,0 +1,74 @@
+"""Which run folder a fit uses: a new one, one that an unfinished run left, or none because it holds something else."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mlexpert.errors import InputError
+from mlexpert.recipe import Recipe
+from mlexpert.training.tracking import RUN
+
+
+def new_run_dir(recipe: Recipe) -> Path:
+    stem = f"{recipe.name.replace('/', '-')}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+    path, number = Path("runs") / stem, 2
+    while path.exists():
+        path, number = Path("runs") / f"{stem}-{number}", number + 1
+    return path
+
+
+def is_finished(path: Path, facts: dict[str, Any]) -> bool:
+    """Return whether the folder holds this very run, finished; refuse one that holds another.
+
+    Raises:
+        InputError: If the folder holds another run, or something that is no run.
+    """
+    earlier = earlier_run(path)
+    if earlier is None:
+        return False
+    facts = json.loads(json.dumps(facts))
+    differences = []
+    for name in ("recipe", "version", "config"):
+        differences += _differences(name, earlier.get(name), facts[name])
+    for name in ("fingerprint", "split_fingerprint"):
+        differences += _differences(f"data.{name}", earlier["data"].get(name), facts["data"][name])
+    if differences:
+        raise InputError(
+            f"{path} holds another run; it differs in {'; '.join(differences)}. "
+            "Choose another run_dir=, or start anew there with fresh=True (--fresh)."
+        )
+    return earlier["status"] == "finished"
+
+
+def earlier_run(path: Path) -> dict[str, Any] | None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return None
+    if not (path / RUN).is_file():
+        raise InputError(
+            f"{path} exists and is not a run folder ({RUN} is missing); it is left alone. "
+            "Choose another run_dir=."
+        )
+    try:
+        return json.loads((path / RUN).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path / RUN} cannot be read ({error}); choose another run_dir=."
+        ) from error
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            difference
+            for key in sorted(before.keys() | now.keys())
+            for difference in _differences(f"{name}.{key}", before.get(key), now.get(key))
+        ]
+    return [] if before == now else [f"{name}: {_short(before)} there, {_short(now)} here"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"

@@ -1,0 +1,1 @@
+"""The one trainer: nothing else moves the weights."""

@@ -1,0 +1,82 @@
+"""What a paper changes about training: one loss, and five moments at which a method may act."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples as the model sees them.
+
+    Attributes:
+        inputs: Images (B, C, H, W) as floats in [0, 1], token ids (B, T) with 0 for padding, or
+            columns (B, D).
+        targets: (B,) class indices.
+        index: (B,) rows of the training set that these are.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A stretch of training with its own data. Ordinary training is one task."""
+
+    number: int
+    class_counts: Tensor
+    """(K,) training rows of each class."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A sum and what it is to be divided by.
+
+    The trainer divides by the count of the *whole* global batch, so that ragged batches and
+    micro-batches give one and the same gradient.
+
+    Attributes:
+        total: Scalar, the sum over the micro-batch.
+        count: What the sum is to be divided by: examples, tokens, or the sum of weights.
+        metrics: Further sums over the micro-batch, each divided by `count` in the record.
+    """
+
+    total: Tensor
+    count: Tensor | float
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Method(nn.Module):
+    """A training method. Only `loss` is required.
+
+    Buffers, teachers and weights are registered as buffers or submodules, so that devices and
+    checkpoints cost no code.
+    """
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the loss of a micro-batch; called under autocast."""
+        raise NotImplementedError
+
+    def begin_task(self, model: nn.Module, task: Task) -> None:
+        """Act before a task's first batch: a teacher's snapshot, a class mask."""
+
+    def draw(self, model: nn.Module, batch: Batch) -> Batch:
+        """Return the global batch to train on, before it is cut: replay, mixup, augmentation."""
+        return batch
+
+    def after_backward(self, model: nn.Module) -> None:
+        """Act on complete, synchronised, unscaled gradients, before clipping."""
+
+    def after_step(self, model: nn.Module, batch: Batch) -> None:
+        """Act after the optimiser moved, with the global batch."""
+
+    def end_task(self, model: nn.Module, task: Task) -> None:
+        """Act after a task's last batch, before evaluation."""

@@ -1,0 +1,54 @@
+"""A progress bar that costs nothing between two looks at it."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+EVERY = 0.2
+"""Seconds between two updates."""
+
+
+class Bar:
+    """The steps of a run on the terminal, with the last epoch's scores; silent where nobody watches."""
+
+    def __init__(self, total: int, done: int, *, shown: bool) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("[bold]training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=console,
+            disable=not shown,
+            transient=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("", total=total, completed=done)
+        self._due = 0.0
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, done: int) -> None:
+        """Move the bar, if the last move is long enough ago."""
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + EVERY
+            self._progress.update(self._task, completed=done)
+
+    def say(self, done: int, text: str) -> None:
+        """Move the bar and put `text` beside it."""
+        self._progress.update(self._task, completed=done, description=text)

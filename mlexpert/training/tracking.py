@@ -1,0 +1,126 @@
+"""The record of a run: a folder with one JSON file of facts, one of JSON lines, and an optional tracker beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from mlexpert.errors import InputError, RunError
+
+RUN, METRICS = "run.json", "metrics.jsonl"
+
+
+class RunFolder:
+    """A run folder under way. Reports read what is written here and nothing else."""
+
+    def __init__(self, path: Path, facts: dict[str, Any], *, fresh: bool = True) -> None:
+        self.path, self.facts = path, facts
+        self._tracker: Accelerator | None = None
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"The run folder {path} cannot be made: {error.strerror}. Choose another with run_dir=."
+            ) from error
+        if not os.access(path, os.W_OK):
+            raise InputError(f"The run folder {path} is read-only. Choose another with run_dir=.")
+        if fresh:
+            self._clear()
+        self.update()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def update(self, **facts: Any) -> None:
+        """Write `run.json` anew with these facts added."""
+        self.facts |= facts
+        write_json(self.path / RUN, self.facts)
+
+    def start_tracker(self, accelerator: Accelerator | None) -> None:
+        """Send every row to accelerate's tracker too."""
+        if accelerator is not None:
+            accelerator.init_trackers("mlexpert")
+            self._tracker = accelerator
+
+    def close(self) -> None:
+        """Let the tracker write what it still holds."""
+        if self._tracker is not None:
+            self._tracker.end_training()
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row to the JSON lines, and to the tracker where one runs."""
+        try:
+            with (self.path / METRICS).open("a") as file:
+                file.write(json.dumps(_plain(row)) + "\n")
+        except OSError as error:
+            raise disk_error(self.path, error) from error
+        if self._tracker is not None:
+            numbers = {
+                f"{row['split']}/{k}": float(v)
+                for k, v in row.items()
+                if isinstance(v, (int, float))
+            }
+            self._tracker.log(numbers, step=row["step"])
+
+    def forget_after(self, step: int) -> None:
+        """Drop rows later than `step`: they belong to work that a resumed run does again."""
+        path = self.path / METRICS
+        if path.exists():
+            kept = [
+                line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step
+            ]
+            write_text(path, "".join(line + "\n" for line in kept))
+
+    def _clear(self) -> None:
+        """Drop what an earlier run left, before a fresh one."""
+        for name in (METRICS, "final_test.json", "ledger.jsonl", "report.html"):
+            (self.path / name).unlink(missing_ok=True)
+        for name in ("checkpoints", "predictions", "model"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader finds the old file or the new one, never half of either."""
+    write_text(path, json.dumps(_plain(value), indent=1))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text beside `path`, then rename it over.
+
+    Raises:
+        RunError: If the disk is full or the folder cannot be written.
+    """
+    beside = path.with_name(f".writing-{path.name}")
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise disk_error(path.parent, error) from error
+
+
+def disk_error(folder: Path, error: OSError) -> RunError:
+    """Return the error for a disk that is full or read-only."""
+    return RunError(
+        f"{folder} could not be written: {error.strerror}. Make room, or choose another run_dir=."
+    )
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN, no tuples as keys and no numpy scalars."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    return _plain(value.item())

@@ -1,0 +1,280 @@
+"""The one training loop, readable from top to bottom. Nothing else moves the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mlexpert.data.batches import Store, batches, cut, epoch_order
+from mlexpert.errors import RunError
+from mlexpert.training import checkpoint
+from mlexpert.training.interrupt import Interrupted, StopSignal
+from mlexpert.training.method import Batch, Method, Task
+from mlexpert.training.precision import Engine
+from mlexpert.training.progress import Bar
+from mlexpert.training.tracking import RunFolder
+
+CHECKPOINT_EVERY = 15.0
+"""Seconds of training that a killed process loses at the most."""
+EVALUATION_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in what pieces to train."""
+
+    seed: int
+    epochs: int
+    batch_size: int
+    microbatch: int | None = None
+    patience: int = 0
+    clip_norm: float = 0.0
+    monitor: str = "log_loss"
+    show_progress: bool = True
+
+
+@dataclass(frozen=True)
+class Data:
+    """Encoded inputs and their targets (N,)."""
+
+    store: Store
+    targets: Tensor
+
+    def to(self, device: torch.device) -> Data:
+        return Data(self.store.to(device), self.targets.to(device))
+
+
+@dataclass
+class Position:
+    """Where training stands: all of it is in every checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    moved: int = 0
+    """Optimiser steps that were not skipped; the schedule counts these."""
+    loss_sum: float = 0.0
+    loss_count: float = 0.0
+    seconds: float = 0.0
+    stale: int = 0
+    done: bool = False
+    best: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains the parts of one recipe on one task, from the start or from the newest checkpoint of the run folder."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        optimizer: Optimizer,
+        schedule: Callable[[float], float],
+        evaluate: Callable[[Tensor, Tensor], dict[str, float]],
+        plan: Plan,
+        engine: Engine,
+        folder: RunFolder,
+    ) -> None:
+        self.model, self.method, self.optimizer = (
+            engine.place(model),
+            engine.place(method),
+            optimizer,
+        )
+        self.schedule, self.evaluate = schedule, evaluate
+        self.plan, self.engine, self.folder = plan, engine, folder
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.at = Position()
+        self.best_weights: dict[str, Tensor] = {}
+        # Reading a number back waits for a GPU, so there the loss is looked at only now and then.
+        self.look_every = 1 if engine.device.type == "cpu" else 50
+        self._loss = torch.zeros((), device=engine.device)
+        self._count: Tensor | float = 0.0
+        self._last_checkpoint = time.monotonic()
+
+    def run(self, task: Task, train: Data, validation: Data) -> Position:
+        """Train to the end, put the best epoch's weights in place, and return where training ended.
+
+        Raises:
+            RunError: If a loss is not finite, or the disk is full.
+            Interrupted: On Ctrl-C or SIGTERM, after the step under way, with a checkpoint kept.
+        """
+        train, validation = train.to(self.engine.device), validation.to(self.engine.device)
+        resumed = self._resume()
+        total = self.plan.epochs * len(cut(torch.empty(len(train.targets)), self.plan.batch_size))
+        with StopSignal() as stop, Bar(total, self.at.step, shown=self.plan.show_progress) as bar:
+            if not resumed:
+                self.method.begin_task(self.model, task)
+            while self.at.epoch < self.plan.epochs and not self.at.done:
+                self._epoch(train, total, stop, bar)
+                self._end_epoch(validation, total, bar)
+            self.method.end_task(self.model, task)
+        self.model.load_state_dict(self.best_weights)
+        return self.at
+
+    def _epoch(self, train: Data, total: int, stop: StopSignal, bar: Bar) -> None:
+        self.model.train()
+        started = time.monotonic()
+        order = epoch_order(len(train.targets), seed=self.plan.seed, epoch=self.at.epoch)
+        cuts = cut(order, self.plan.batch_size)[self.at.batch :]
+        for inputs, targets, index in batches(train.store, train.targets, cuts):
+            self._set_lr(self.at.moved / total)
+            batch = Batch(inputs.to(self.engine.device), targets, index)
+            self._step(self.method.draw(self.model, batch))
+            self.at.batch += 1
+            self.at.step += 1
+            bar.show(self.at.step)
+            if self.at.step % self.look_every == 0:
+                self._check_finite()
+            if stop.received or time.monotonic() - self._last_checkpoint > CHECKPOINT_EVERY:
+                now = time.monotonic()
+                self.at.seconds, started = self.at.seconds + now - started, now
+                kept = self._checkpoint()
+                if stop.received:
+                    raise Interrupted(
+                        f"Stopped by {stop.received.name} after step {self.at.step} of {total}; {kept} is kept. "
+                        f"To go on, fit again with run_dir={str(self.folder.path)!r}."
+                    )
+        self._check_finite()
+        self.at.seconds += time.monotonic() - started
+
+    def _step(self, batch: Batch) -> None:
+        """Move the weights once: every micro-batch adds to a gradient that is divided by the count of them all."""
+        self.optimizer.zero_grad(set_to_none=True)
+        pieces = _pieces(batch, self.plan.microbatch)
+        total, count = 0.0, 0.0
+        for piece in pieces:
+            with self.engine.autocast():
+                loss = self.method.loss(self.model, piece)
+            divisor = loss.count if len(pieces) == 1 else float(len(batch))
+            self.engine.backward(loss.total / divisor)
+            total, count = total + loss.total.detach(), count + loss.count
+
+        def prepare() -> None:
+            if len(pieces) > 1:
+                _scale_gradients(self.model, len(batch) / count)
+            self.method.after_backward(self.model)
+            if self.plan.clip_norm:
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
+
+        if self.engine.step(self.optimizer, prepare):
+            self.at.moved += 1
+            self.method.after_step(self.model, batch)
+        self._loss += total
+        self._count += count
+
+    def _end_epoch(self, validation: Data, total: int, bar: Bar) -> None:
+        self.at.epoch, self.at.batch = self.at.epoch + 1, 0
+        row = {"step": self.at.step, "epoch": self.at.epoch, "seconds": self.at.seconds}
+        mean = float(self._loss / self._count)
+        self._loss, self._count = torch.zeros_like(self._loss), 0.0
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.folder.log({**row, "split": "train", "loss": mean, "lr": lr})
+        scores = self.evaluate(
+            logits_of(self.model, validation.store, self.engine.device), validation.targets.cpu()
+        )
+        self.folder.log({**row, "split": "validation", **scores})
+
+        monitor = self.plan.monitor
+        self.at.last = {"epoch": self.at.epoch, **scores}
+        if not math.isfinite(scores[monitor]):
+            raise RunError(
+                f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. {self._kept()}"
+            )
+        if not self.at.best or scores[monitor] < self.at.best[monitor]:
+            self.at.best, self.at.stale = dict(self.at.last), 0
+            self.best_weights = {
+                name: value.clone() for name, value in self.model.state_dict().items()
+            }
+        else:
+            self.at.stale += 1
+        self.at.done = bool(self.plan.patience) and self.at.stale >= self.plan.patience
+        bar.say(
+            self.at.step if not self.at.done else total,
+            f"epoch {self.at.epoch}  {monitor} {scores[monitor]:.4f}",
+        )
+
+    def _set_lr(self, fraction: float) -> None:
+        factor = self.schedule(fraction)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+
+    def _check_finite(self) -> None:
+        if not math.isfinite(float(self._loss)):
+            raise RunError(
+                f"The loss is not finite at step {self.at.step} (epoch {self.at.epoch + 1}). {self._kept()} "
+                "A lower lr or clip_norm=1.0 usually helps."
+            )
+
+    def _kept(self) -> str:
+        kept = sorted(self.folder.checkpoints.glob("step-*"))
+        return (
+            f"The checkpoint {kept[-1]} is kept." if kept else "No checkpoint had been written yet."
+        )
+
+    def _checkpoint(self) -> Path:
+        self.at.loss_sum, self.at.loss_count = float(self._loss), float(self._count)
+        best = {f"best.{name}": value for name, value in self.best_weights.items()}
+        tensors, rest = checkpoint.pack(self.model, self.method, self.optimizer, best)
+        path = checkpoint.write(
+            self.folder.checkpoints,
+            self.at.step,
+            tensors,
+            {"position": asdict(self.at), "optimizer": rest},
+        )
+        self._last_checkpoint = time.monotonic()
+        return path
+
+    def _resume(self) -> bool:
+        found = checkpoint.read_newest(self.folder.checkpoints)
+        if found is None:
+            self.folder.forget_after(-1)
+            return False
+        tensors, state = found
+        extra = checkpoint.unpack(
+            tensors, state["optimizer"], self.model, self.method, self.optimizer
+        )
+        device = self.engine.device
+        self.best_weights = {
+            name.removeprefix("best."): value.to(device) for name, value in extra.items()
+        }
+        self.at = Position(**state["position"])
+        self._loss, self._count = torch.tensor(self.at.loss_sum, device=device), self.at.loss_count
+        self.folder.forget_after(self.at.step)
+        return True
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, store: Store, device: torch.device) -> Tensor:
+    """Return the model's logits (N, K) for a whole store, in fp32 and in eval mode, on the CPU."""
+    model.eval()
+    cuts = list(torch.arange(len(store)).split(EVALUATION_BATCH))
+    nobody = torch.zeros(len(store), dtype=torch.long)
+    rows = [
+        model(inputs.to(device)).float() for inputs, _, _ in batches(store, nobody.to(device), cuts)
+    ]
+    return torch.cat(rows).cpu()
+
+
+def _pieces(batch: Batch, size: int | None) -> list[Batch]:
+    if size is None or size >= len(batch):
+        return [batch]
+    cuts = zip(
+        batch.inputs.split(size), batch.targets.split(size), batch.index.split(size), strict=True
+    )
+    return [Batch(*piece) for piece in cuts]
+
+
+def _scale_gradients(model: nn.Module, factor: Tensor | float) -> None:
+    """Correct a division by the number of examples to one by the true count, where the two differ."""
+    if isinstance(factor, Tensor) or factor != 1.0:
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)

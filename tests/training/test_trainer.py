@@ -1,0 +1,241 @@
+"""The loop: equal to a hand-written one, the same whatever the micro-batch, and exact on resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mlexpert.blocks.losses.cross_entropy import cross_entropy
+from mlexpert.blocks.schedules import constant, warmup_cosine
+from mlexpert.data.batches import TensorStore, cut, epoch_order
+from mlexpert.errors import RunError
+from mlexpert.training.interrupt import Interrupted
+from mlexpert.training.method import Batch, Loss, Method, Task
+from mlexpert.training.precision import Engine
+from mlexpert.training.tracking import RunFolder
+from mlexpert.training.trainer import Data, Plan, Trainer
+
+PLAN = Plan(seed=3, epochs=3, batch_size=16, show_progress=False)
+TASK = Task(0, torch.tensor([50, 50]))
+
+
+def data(rows: int = 100, seed: int = 0) -> Data:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(rows, 5, generator=generator)
+    return Data(TensorStore(inputs), (inputs[:, 0] + inputs[:, 1] > 0).long())
+
+
+class Plain(Method):
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        losses = cross_entropy(model(batch.inputs), batch.targets)
+        return Loss(losses.sum(), len(batch))
+
+
+class Weighted(Method):
+    """Counts weights instead of examples, so that a mean of means would be wrong."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        weights = 1.0 + 3.0 * batch.targets
+        losses = cross_entropy(model(batch.inputs), batch.targets)
+        return Loss((weights * losses).sum(), weights.sum())
+
+
+class StopAt(Plain):
+    """Sends this process a signal after a given step."""
+
+    def __init__(self, step: int, number: signal.Signals) -> None:
+        super().__init__()
+        self.left, self.number = step, number
+
+    def after_step(self, model: nn.Module, batch: Batch) -> None:
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+
+
+def net(dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Linear(5, 8), nn.Dropout(dropout), nn.ReLU(), nn.Linear(8, 2))
+
+
+def scores(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    return {"log_loss": nn.functional.cross_entropy(logits, targets).item()}
+
+
+def trainer(folder: Path, plan: Plan = PLAN, method: Method | None = None, **options) -> Trainer:
+    model = options.pop("model", None) or net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    return Trainer(
+        model,
+        method or Plain(),
+        optimizer,
+        options.pop("schedule", warmup_cosine(0.1)),
+        options.pop("evaluate", scores),
+        plan,
+        Engine(options.pop("precision", "fp32")),
+        RunFolder(folder, {}, fresh=options.pop("fresh", True)),
+    )
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+def test_losses_are_those_of_a_hand_written_loop_bit_for_bit(tmp_path: Path) -> None:
+    train = data()
+    here = trainer(tmp_path / "run", schedule=constant())
+    here.run(TASK, train, data(40, 1))
+
+    model = net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+    best, best_loss = None, float("inf")
+    for epoch in range(PLAN.epochs):
+        model.train()
+        for index in cut(epoch_order(100, seed=PLAN.seed, epoch=epoch), PLAN.batch_size):
+            loss = nn.functional.cross_entropy(model(train.store.take(index)), train.targets[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        validation = data(40, 1)
+        with torch.no_grad():
+            model.eval()
+            value = scores(model(validation.store.rows), validation.targets)["log_loss"]
+        if value < best_loss:
+            best, best_loss = weights(model).clone(), value
+    assert torch.equal(weights(here.model), best)
+
+
+@pytest.mark.parametrize("method", [Plain, Weighted])
+@pytest.mark.parametrize("microbatch", [1, 5, 16])
+def test_microbatches_change_nothing(tmp_path: Path, method: type[Method], microbatch: int) -> None:
+    results = []
+    for number, size in enumerate((None, microbatch)):
+        torch.set_default_dtype(torch.float64)
+        try:
+            here = trainer(tmp_path / str(number), replace(PLAN, microbatch=size), method())
+            here.run(TASK, _double(data()), _double(data(40, 1)))
+        finally:
+            torch.set_default_dtype(torch.float32)
+        results.append(weights(here.model))
+    assert torch.allclose(*results, atol=1e-12)
+
+
+def _double(some: Data) -> Data:
+    return Data(TensorStore(some.store.rows.double()), some.targets)
+
+
+@pytest.mark.parametrize("step", [1, 6, 7, 8, 13, 20])
+def test_resuming_equals_not_stopping_bit_for_bit(tmp_path: Path, step: int) -> None:
+    """Seven steps an epoch: within the first, at its end, at a start, within and at the end of the last."""
+    plan = replace(PLAN, microbatch=5)  # dropout draws from the generator in every micro-batch
+    whole = trainer(tmp_path / "whole", plan, model=net(0.3))
+    torch.manual_seed(0)
+    whole.run(TASK, data(), data(40, 1))
+
+    broken = trainer(tmp_path / "broken", plan, StopAt(step, signal.SIGINT), model=net(0.3))
+    torch.manual_seed(0)
+    with pytest.raises(Interrupted, match=rf"after step {step} of 21.*run_dir="):
+        broken.run(TASK, data(), data(40, 1))
+
+    resumed = trainer(tmp_path / "broken", plan, model=net(0.3), fresh=False)
+    torch.manual_seed(99)
+    resumed.run(TASK, data(), data(40, 1))
+    assert torch.equal(weights(resumed.model), weights(whole.model))
+    rows = [
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("whole", "broken")
+    ]
+    for row in rows[0] + rows[1]:
+        del row["seconds"]
+    assert rows[0] == rows[1]
+
+
+def test_sigterm_checkpoints_too(tmp_path: Path) -> None:
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        trainer(tmp_path, method=StopAt(4, signal.SIGTERM)).run(TASK, data(), data(40, 1))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000004"]
+
+
+def test_best_epoch_is_kept_and_patience_stops(tmp_path: Path) -> None:
+    curve = iter([0.9, 0.5, 0.6, 0.7, 0.8, 0.1])
+    seen: list[Tensor] = []
+
+    def evaluate(logits: Tensor, targets: Tensor) -> dict[str, float]:
+        seen.append(weights(here.model).clone())
+        return {"log_loss": next(curve)}
+
+    here = trainer(tmp_path, replace(PLAN, epochs=6, patience=2), evaluate=evaluate)
+    end = here.run(TASK, data(), data(40, 1))
+    assert (end.best["epoch"], end.last["epoch"], end.epoch) == (2, 4, 4)
+    assert torch.equal(weights(here.model), seen[1])
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path: Path) -> None:
+    bad = data()
+    bad.store.rows[37, 2] = float("nan")
+    with pytest.raises(RunError, match=r"not finite at step \d+ \(epoch 1\)"):
+        trainer(tmp_path).run(TASK, bad, data(40, 1))
+
+
+def test_hooks_are_called_in_their_order(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    class Noted(Plain):
+        def begin_task(self, model: nn.Module, task: Task) -> None:
+            calls.append("begin_task")
+
+        def draw(self, model: nn.Module, batch: Batch) -> Batch:
+            calls.append(f"draw {len(batch)}")
+            return batch
+
+        def loss(self, model: nn.Module, batch: Batch) -> Loss:
+            calls.append(f"loss {len(batch)}")
+            return super().loss(model, batch)
+
+        def after_backward(self, model: nn.Module) -> None:
+            assert all(parameter.grad is not None for parameter in model.parameters())
+            calls.append("after_backward")
+
+        def after_step(self, model: nn.Module, batch: Batch) -> None:
+            calls.append(f"after_step {len(batch)}")
+
+        def end_task(self, model: nn.Module, task: Task) -> None:
+            calls.append("end_task")
+
+    plan = replace(PLAN, epochs=1, batch_size=60, microbatch=40)
+    trainer(tmp_path, plan, Noted()).run(TASK, data(), data(40, 1))
+    step = ["loss 40", "loss 20", "after_backward", "after_step 60"]
+    last = ["loss 40", "after_backward", "after_step 40"]
+    assert calls == ["begin_task", "draw 60", *step, "draw 40", *last, "end_task"]
+
+
+def test_two_precisions_in_one_process(tmp_path: Path) -> None:
+    curves = []
+    for precision in ("fp32", "bf16", "fp32"):
+        here = trainer(tmp_path / str(len(curves)), precision=precision)
+        curves.append(here.run(TASK, data(), data(40, 1)).last["log_loss"])
+    assert curves[0] == curves[2] != curves[1]
+    assert curves[1] == pytest.approx(curves[0], abs=0.02)
+
+
+def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
+    norms: list[float] = []
+
+    class Huge(Plain):
+        def loss(self, model: nn.Module, batch: Batch) -> Loss:
+            loss = super().loss(model, batch)
+            return Loss(loss.total * 1e4, loss.count)
+
+        def after_step(self, model: nn.Module, batch: Batch) -> None:
+            squares = [parameter.grad.square().sum() for parameter in model.parameters()]
+            norms.append(torch.stack(squares).sum().sqrt().item())
+
+    trainer(tmp_path, replace(PLAN, clip_norm=0.5), Huge()).run(TASK, data(), data(40, 1))
+    assert max(norms) <= 0.5 + 1e-4
