@@ -23,7 +23,7 @@ demo: $(VENV)/installed
 test: lint $(VENV)/installed-all
 	for script in benchmarks/*/run.py; do OMP_NUM_THREADS=2 $(BIN)/python "$$script" --smoke; done
 	$(MAKE) --no-print-directory docs
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-all
 	$(BIN)/ruff check

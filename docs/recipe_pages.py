@@ -1,4 +1,4 @@
-"""Writes the documentation's pages on recipes from the catalogue: an index, and a page for each recipe."""
+"""Writes the documentation's pages on recipes from the catalogue: an index, and one for each."""
 
 from __future__ import annotations
 
@@ -58,19 +58,48 @@ def recipe_page(name: str) -> str:
         f"| {html.escape(field['doc'])} |"
         for field in card["fields"]
     ]
-    sections = [
-        f"# {name}\n\n**{card['claim']}**\n\n{card['about']}",
-        f"```bash\nmlexpert fit {name} DATA\n```",
-        f'```python\nfrom mlexpert.recipes import get\n\nrecipe = get("{name}@{card["version"]}")\n```',
-        "## Fields\n\n"
-        + "\n".join(["| field | type | default | what it is |", "| --- | --- | --- | --- |", *fields]),
-        f"## Paper\n\n{card['paper']}",
-        f"## Differences from the paper\n\n{card['differs']}",
-        f"## Result\n\n{result_of(card['results'])}",
-        f"## Source\n\n`{source.relative_to(ROOT)}`; copy it with `mlexpert copy {name}`.\n\n"
-        f"```python\n{source.read_text(encoding='utf-8')}```",
-    ]
-    return "\n\n".join(sections) + "\n"
+    head = ["| field | type | default | what it is |", "| --- | --- | --- | --- |"]
+    table = "\n".join([*head, *fields])
+    pinned = f"{name}@{card['version']}"
+    return f"""# {name}
+
+**{card["claim"]}**
+
+{card["about"]}
+
+```bash
+mlexpert fit {name} DATA
+```
+
+```python
+from mlexpert.recipes import get
+
+recipe = get("{pinned}")
+```
+
+## Fields
+
+{table}
+
+## Paper
+
+{card["paper"]}
+
+## Differences from the paper
+
+{card["differs"]}
+
+## Result
+
+{result_of(card["results"])}
+
+## Source
+
+`{source.relative_to(ROOT)}`; copy it with `mlexpert copy {name}`.
+
+```python
+{source.read_text(encoding="utf-8")}```
+"""
 
 
 def result_of(results: str) -> str:
@@ -80,7 +109,8 @@ def result_of(results: str) -> str:
         return "Not measured."
     text = file.read_text(encoding="utf-8")
     text = re.sub(r"^(#+) ", r"##\1 ", text, flags=re.MULTILINE)
-    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)]+\)", r"\1", text)  # they lead out of the site
+    # Links to files beside it would lead out of the site.
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)[^)]+\)", r"\1", text)
     return f"From `{file.relative_to(ROOT)}`:\n\n{text}"
 
 

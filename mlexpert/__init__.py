@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from mlexpert.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from mlexpert.cli import run_file
     from mlexpert.fitted import Fitted, load
     from mlexpert.recipe import Recipe
     from mlexpert.recipes import describe, get, names
@@ -34,7 +33,6 @@ __all__ = [
     "get",
     "load",
     "names",
-    "run_file",
 ]
 
 _HOMES = {
@@ -44,7 +42,6 @@ _HOMES = {
     "get": "mlexpert.recipes",
     "load": "mlexpert.fitted",
     "names": "mlexpert.recipes",
-    "run_file": "mlexpert.cli",
 }
 _SUBPACKAGES = frozenset({"blocks", "data", "evidence", "recipes", "training"})
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
 from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
 
+from mlexpert.blocks.backbones.pretrained_text import ENCODER_FOLDER, PretrainedText
 from mlexpert.blocks.backbones.resnet import ResNet
+from mlexpert.blocks.backbones.tabular import TabularEnsemble
+from mlexpert.blocks.backbones.text_transformer import TextTransformer
+from mlexpert.blocks.backbones.timm_model import timm_model
 from mlexpert.blocks.layers.image_normalize import ImageNormalize
+from mlexpert.blocks.optimizers.parameter_groups import decay_groups
+from mlexpert.blocks.schedules import Schedule, constant, warmup_cosine
 from mlexpert.data.batches import LazyImageStore, RaggedStore, Store, TensorStore
-from mlexpert.data.encode import encode_images, encode_table, encode_texts
+from mlexpert.data.encode import FIRST_CODE, encode_images, encode_table, encode_texts
 from mlexpert.data.examples import Examples
 from mlexpert.data.memory import available_bytes
-from mlexpert.data.schema import Categorical, ImageStats, Numeric, Schema
+from mlexpert.data.schema import Column, ImageStats, Numeric, Schema
 from mlexpert.errors import InputError
 from mlexpert.recipe import Network, Recipe
 
@@ -32,7 +40,8 @@ class Defaults:
     lr: float
     weight_decay: float
     patience: int
-    shift: int = 0
+    clip_norm: float
+    shift: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +49,8 @@ class ClassificationRecipe(Recipe):
     """A recipe for image, text or tabular rows with one label each."""
 
     backbone: str = "auto"
-    """auto: a small ResNet, transformer or tabular ensemble; or a timm model (images), or a transformers encoder (text)
-    by its name or folder."""
+    """auto: a small ResNet (images), a small transformer (text) or an ensemble (tables). Or the
+    name of a timm model for images, the name or folder of a transformers encoder for text."""
     pretrained: bool = False
     """Start a timm model from its published weights; needs a hub within reach. An encoder for text
     always does."""
@@ -56,8 +65,9 @@ class ClassificationRecipe(Recipe):
     flip: bool = False
     """Mirror training images at random; not for digits, letters, or anything else where left and
     right matter."""
-    warmup: float = 0.05
-    """Fraction of training in which the learning rate rises."""
+    warmup: float = 0.1
+    """Fraction of training in which the learning rate rises; not for tables, whose rate is constant
+    until patience ends."""
 
     def check(self) -> None:
         """Refuse values that cannot be meant."""
@@ -76,6 +86,18 @@ class ClassificationRecipe(Recipe):
         }
         return replace(self, **filled)
 
+    def optimizer(self, model: nn.Module, schema: Schema) -> Optimizer:
+        """Return SGD with Nesterov momentum for images, and AdamW for text and tables."""
+        assert self.lr is not None and self.weight_decay is not None, "fit settles a recipe first"
+        groups = decay_groups(model, self.weight_decay)
+        if schema.kind == "image":
+            return SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
+        return AdamW(groups, lr=self.lr)
+
+    def schedule(self, schema: Schema) -> Schedule:
+        """Return warm-up and cosine for images and text, and a constant rate for tables."""
+        return constant() if schema.kind == "tabular" else warmup_cosine(self.warmup)
+
     def network(self, schema: Schema) -> Network:
         """Return the network for this kind of input.
 
@@ -87,21 +109,33 @@ class ClassificationRecipe(Recipe):
 
 
 def _defaults(schema: Schema) -> Defaults:
-    """Return what suits this kind and amount of data; see benchmarks/LOG.md for how it was found."""
+    """Return what suits this kind and amount of data; benchmarks/LOG.md says how it was found."""
     if schema.kind == "image":
-        return Defaults(epochs=30, batch_size=64, lr=3e-3, weight_decay=0.05, patience=0, shift=2)
+        return Defaults(20, 64, lr=0.1, weight_decay=5e-4, patience=0, clip_norm=0.0, shift=2)
     if schema.kind == "text":
-        return Defaults(epochs=15, batch_size=64, lr=1e-3, weight_decay=0.01, patience=5)
-    return Defaults(epochs=100, batch_size=256, lr=2e-3, weight_decay=3e-4, patience=16)
+        return Defaults(15, 64, lr=2e-3, weight_decay=0.01, patience=0, clip_norm=1.0, shift=0)
+    batch_size = min(1024, max(64, 2 ** round(math.log2(schema.num_examples / 64))))
+    return Defaults(
+        100, batch_size, lr=2e-3, weight_decay=3e-4, patience=16, clip_norm=1.0, shift=0
+    )
 
 
 def _image_network(recipe: ClassificationRecipe, schema: Schema) -> Network:
     stats = schema.image
     assert stats is not None, "an image schema has image statistics"
     size = _image_size(recipe.image_size, stats)
+    backbone: nn.Module
     if recipe.backbone == "auto":
-        backbone: nn.Module = ResNet(
+        backbone = ResNet(
             in_channels=stats.channels, num_classes=schema.num_classes, image_size=size, depth=8
+        )
+    else:
+        backbone = timm_model(
+            recipe.backbone,
+            num_classes=schema.num_classes,
+            in_channels=stats.channels,
+            image_size=size,
+            pretrained=recipe.pretrained,
         )
     model = nn.Sequential(ImageNormalize(stats.mean, stats.std), backbone)
     return Network(model, partial(_image_store, size=size, channels=stats.channels))
@@ -115,16 +149,46 @@ def _image_size(asked: int | None, stats: ImageStats) -> tuple[int, int]:
 
 
 def _image_store(examples: Examples, *, size: tuple[int, int], channels: int) -> Store:
-    """Hold the images decoded where half of the free memory is enough, else decode them as needed."""
+    """Hold the images decoded where half of the free memory is enough; else decode when due."""
     images = examples.inputs
     if len(images) * channels * size[0] * size[1] > available_bytes() // 2:
         return LazyImageStore(images, size, channels)
-    return TensorStore(encode_images(images, size=size, channels=channels))
+    return TensorStore(encode_images(images, size=size, channels=channels).contiguous())
 
 
 def _text_network(recipe: ClassificationRecipe, schema: Schema) -> Network:
-    raise NotImplementedError
+    stats = schema.text
+    assert stats is not None, "a text schema has text statistics"
+    if recipe.backbone == "auto":
+        model = TextTransformer(
+            vocab_size=stats.vocab_size,
+            num_classes=schema.num_classes,
+            max_length=recipe.max_length,
+        )
+        encode = partial(_text_store, tokenizer=stats.tokenizer, max_length=recipe.max_length)
+        return Network(model, encode)
+    encoder = PretrainedText(recipe.backbone, num_classes=schema.num_classes)
+    max_length = min(recipe.max_length, encoder.max_length)
+    encode = partial(_text_store, tokenizer=encoder.tokenizer_json, max_length=max_length)
+    return Network(encoder, encode, {ENCODER_FOLDER: encoder.save_companions})
+
+
+def _text_store(examples: Examples, *, tokenizer: str, max_length: int) -> Store:
+    return RaggedStore(*encode_texts(examples.inputs, tokenizer, max_length))
 
 
 def _tabular_network(recipe: ClassificationRecipe, schema: Schema) -> Network:
-    raise NotImplementedError
+    if recipe.backbone != "auto":
+        raise InputError(
+            f"backbone={recipe.backbone!r}: a table has one network; leave backbone at 'auto'."
+        )
+    columns = [
+        column.quantiles if isinstance(column, Numeric) else len(column.categories) + FIRST_CODE
+        for column in schema.columns
+    ]
+    model = TabularEnsemble(columns, schema.num_classes)
+    return Network(model, partial(_table_store, columns=schema.columns))
+
+
+def _table_store(examples: Examples, *, columns: tuple[Column, ...]) -> Store:
+    return TensorStore(encode_table(examples.inputs, columns))

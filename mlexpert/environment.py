@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 RELEVANT = (
-    "mlexpert", "torch", "torchvision", "accelerate", "safetensors", "numpy", "pandas", "scikit-learn",
-    "datasets", "timm", "transformers", "tokenizers",
+    "mlexpert", "torch", "torchvision", "accelerate", "safetensors", "numpy", "pandas",
+    "scikit-learn", "datasets", "timm", "transformers", "tokenizers",
 )  # fmt: skip
 
 

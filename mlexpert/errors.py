@@ -4,7 +4,8 @@
 class InputError(ValueError):
     """Something that the caller can put right: data, a field, a name, a file.
 
-    The message says what was seen and what to do. It is raised before training starts, and nothing is half-written.
+    The message says what was seen and what to do. It is raised before training starts, and nothing
+    is half-written.
     """
 
 

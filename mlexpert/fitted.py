@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from mlexpert.data.encode import encode_targets
@@ -22,6 +22,7 @@ from mlexpert.data.seal import Sealed, open_sealed
 from mlexpert.errors import InputError
 from mlexpert.evidence.bootstrap import bootstrap_intervals
 from mlexpert.evidence.metrics import classification_metrics
+from mlexpert.evidence.subgroups import subgroup_gaps, subgroup_metrics
 from mlexpert.model_folder import CARD, load_model, save_model
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipe import Parts, Recipe
@@ -29,6 +30,8 @@ from mlexpert.training.tracking import RUN, disk_error, write_json
 from mlexpert.training.trainer import logits_of
 
 FINAL_TEST = "final_test.json"
+DATA_FACTS = ("fingerprint", "split_fingerprint", "roles", "inputs")
+"""What a saved model says of the data that it was fitted on."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class Fitted:
         facts = json.loads((path / RUN).read_text())
         if facts["status"] != "finished":
             raise InputError(
-                f"The run in {path} is {facts['status']}, not finished; fit again with run_dir={str(path)!r}."
+                f"The run in {path} is {facts['status']}, not finished; "
+                f"fit again with run_dir={str(path)!r}."
             )
         saved = load_model(path / "model", recipe)
         return cls(saved.recipe, saved.schema, saved.parts, facts=facts, run_dir=path, held=held)
@@ -116,7 +120,7 @@ class Fitted:
         return self.classes_[self.parts.decide.decide(self._logits(x)).numpy()]
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """Return calibrated probabilities (N, K) under the natural prior; columns follow `classes_`."""
+        """Return calibrated probabilities (N, K) of the natural prior, ordered as `classes_`."""
         return self.parts.decide.probabilities(self._logits(x)).numpy()
 
     def evaluate(self, ds: Any = None) -> dict[str, float]:
@@ -133,7 +137,8 @@ class Fitted:
         parts = read(ds, **self._roles())
         if list(parts) != ["all"]:
             raise InputError(
-                f"evaluate takes one set of rows, and this holds {', '.join(parts)}; pass one of them."
+                f"evaluate takes one set of rows, and this holds {', '.join(parts)}; "
+                "pass one of them."
             )
         return self._metrics(self._predictions(parts["all"]))
 
@@ -163,6 +168,7 @@ class Fitted:
         examples = open_sealed(held.test, ledger, reason=reason, run=str(run_dir), recipe=name)
         arrays = self._predictions(examples)
         write_arrays(run_dir, "test", arrays)
+        write_subgroups(run_dir, "test", arrays, examples, self.schema)
         metrics = self._metrics(arrays)
         intervals = bootstrap_intervals(
             arrays["probabilities"],
@@ -178,6 +184,7 @@ class Fitted:
             "number": ledger.last.number if ledger.last else None,
             "metrics": metrics,
             "intervals": bounds,
+            "notes": {key: interval.note for key, interval in intervals.items() if interval.note},
         }
         write_json(run_dir / FINAL_TEST, [*self.final_tests(), opening])
         ledger.export(run_dir / "ledger.jsonl")
@@ -199,26 +206,28 @@ class Fitted:
         return render(run_dir)
 
     def save(self, folder: str | Path) -> Path:
-        """Save the model: safetensors and JSON, never pickle. `mlexpert.load(folder)` gives it back."""
-        keys = ("mlexpert", "data")
-        data = {
-            key: self.facts["data"][key] for key in ("fingerprint", "split_fingerprint", "roles")
-        }
-        facts = {**{key: self.facts[key] for key in keys}, "data": data}
+        """Save the model, as safetensors and JSON; `mlexpert.load(folder)` gives it back."""
+        data = {key: self.facts["data"][key] for key in DATA_FACTS}
+        facts = {"mlexpert": self.facts["mlexpert"], "data": data}
         save_model(Path(folder), self.recipe, self.schema, self.parts, facts)
         return Path(folder)
 
     def __repr__(self) -> str:
         where = f", run_dir={str(self.run_dir)!r}" if self.run_dir else ""
-        return f"Fitted({self.recipe.name}@{self.recipe.version}, {self.schema.num_classes} classes{where})"
+        name = f"{self.recipe.name}@{self.recipe.version}"
+        return f"Fitted({name}, {self.schema.num_classes} classes{where})"
 
     def _logits(self, x: Any) -> Tensor:
-        examples = x if isinstance(x, Examples) else read_inputs(x, kind=self.schema.kind, schema=self.schema)
+        examples = x if isinstance(x, Examples) else self._read(x)
         if len(examples) == 0:
             return torch.empty(0, self.schema.num_classes)
         model = self.parts.network.model
         device = next(model.parameters()).device
         return logits_of(model, self.parts.network.encode(examples), device)
+
+    def _read(self, x: Any) -> Examples:
+        inputs = self.facts["data"]["inputs"]
+        return read_inputs(x, kind=self.schema.kind, schema=self.schema, inputs=inputs)
 
     def _predictions(self, examples: Examples) -> dict[str, np.ndarray]:
         logits = self._logits(examples)
@@ -244,8 +253,8 @@ class Fitted:
     def _run_dir(self, asked: str) -> Path:
         if self.run_dir is None:
             raise InputError(
-                f"{asked} needs a run, and this model was loaded without one; use evaluate(ds) on data of yours, or "
-                "Fitted.from_run(run_dir)."
+                f"{asked} needs a run, and this model was loaded without one; "
+                "use evaluate(ds) on data of yours, or Fitted.from_run(run_dir)."
             )
         return self.run_dir
 
@@ -257,13 +266,15 @@ class Fitted:
         data = self.facts["data"]
         if data["source"].endswith(" in memory"):
             raise InputError(
-                f"This run was fitted on {data['source']}, which is gone; call final_test on what fit returned, or fit "
-                f"again with the same data and run_dir={str(self.run_dir)!r}: a finished run is not trained again."
+                f"This run was fitted on {data['source']}, which is gone; call final_test on what "
+                f"fit returned, or fit again with the same data and run_dir={str(self.run_dir)!r}: "
+                "a finished run is not trained again."
             )
         prepared = prepare(self.recipe, data["source"], Roles(**data["roles"]))
         if prepared.facts["split_fingerprint"] != data["split_fingerprint"]:
             raise InputError(
-                f"{data['source']} has changed since this run was fitted; its test split is another one."
+                f"{data['source']} has changed since this run was fitted; "
+                "its test split is another one."
             )
         return Held(prepared.splits.validation, prepared.splits.test, data["fingerprint"])
 
@@ -305,8 +316,30 @@ def write_arrays(run_dir: Path, part: str, arrays: dict[str, np.ndarray]) -> Non
         RunError: If the disk is full or read-only.
     """
     path = run_dir / "predictions" / f"{part}.safetensors"
+    payload = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     try:
         path.parent.mkdir(exist_ok=True)
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+        path.write_bytes(payload)
     except OSError as error:
         raise disk_error(path.parent, error) from error
+
+
+def write_subgroups(
+    run_dir: Path, part: str, arrays: dict[str, np.ndarray], examples: Examples, schema: Schema
+) -> None:
+    """Write the results by subgroup of one part beside its predictions, where there are subgroups.
+
+    Raises:
+        RunError: If the disk is full or read-only.
+    """
+    if examples.subgroups is None:
+        return
+    rows = subgroup_metrics(
+        arrays["probabilities"],
+        arrays["decisions"],
+        arrays["targets"],
+        examples.subgroups,
+        train_counts=schema.class_counts,
+    )
+    path = run_dir / "predictions" / f"{part}_subgroups.json"
+    write_json(path, {"rows": rows, "gaps": subgroup_gaps(rows)})

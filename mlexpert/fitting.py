@@ -13,12 +13,13 @@ from typing import Any, Literal
 import torch
 
 from mlexpert import __version__
+from mlexpert.data.batches import TensorStore, epoch_order
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema, schema_to_json
 from mlexpert.environment import environment, packages
 from mlexpert.errors import InputError, RunError
-from mlexpert.fitted import Fitted, Held, predictions_of, write_arrays
+from mlexpert.fitted import DATA_FACTS, Fitted, Held, predictions_of, write_arrays, write_subgroups
 from mlexpert.model_folder import save_model
 from mlexpert.preparation import Prepared, Roles, heed, prepare
 from mlexpert.recipe import Parts, Recipe
@@ -26,7 +27,7 @@ from mlexpert.run_dir import earlier_run, is_finished, new_run_dir
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Task
 from mlexpert.training.precision import Engine
-from mlexpert.training.tracking import RunFolder
+from mlexpert.training.tracking import RunFolder, require_space
 from mlexpert.training.trainer import Data, Plan, Position, Trainer, logits_of
 
 
@@ -135,14 +136,15 @@ def _train(
     started = datetime.now(UTC)
     try:
         position = trainer.run(task, train, validation)
-        _conclude(recipe, parts, validation, prepared, engine, folder, position)
+        _conclude(recipe, parts, train, validation, prepared, engine, folder, position)
     except (Interrupted, KeyboardInterrupt):
         folder.update(status="interrupted")
         raise
     except torch.OutOfMemoryError as error:
         folder.update(status="failed", error=str(error))
         raise RunError(
-            f"Out of memory on {engine.device}: {error}. A smaller microbatch= keeps the result the same."
+            f"Out of memory on {engine.device}: {error}. "
+            "A smaller microbatch= keeps the result the same."
         ) from error
     except RunError as error:
         _note_failure(folder, error)
@@ -161,6 +163,7 @@ def _train(
 def _conclude(
     recipe: Recipe,
     parts: Parts,
+    train: Data,
     validation: Data,
     prepared: Prepared,
     engine: Engine,
@@ -172,13 +175,19 @@ def _conclude(
     decision = parts.decide.fit(logits, validation.targets.cpu())
     arrays = {**predictions_of(parts, logits), "targets": validation.targets.cpu().numpy()}
     write_arrays(folder.path, "validation", arrays)
+    rows = prepared.splits.validation
+    write_subgroups(folder.path, "validation", arrays, rows, prepared.schema)
+    few = _sample(train, len(logits), recipe.seed)
+    clean = parts.evaluate(logits_of(parts.network.model, few.store, engine.device), few.targets)
+    at = {"step": position.step, "epoch": position.best["epoch"]}
+    folder.log({**at, "split": "train_clean", **clean})
     monitor = parts.monitor
     folder.update(
         best={**position.best, "metric": monitor, "value": position.best[monitor]},
         last={**position.last, "metric": monitor, "value": position.last[monitor]},
         decision=asdict(decision),
     )
-    data = {key: prepared.facts[key] for key in ("fingerprint", "split_fingerprint", "roles")}
+    data = {key: prepared.facts[key] for key in DATA_FACTS}
     save_model(
         folder.path / "model",
         recipe,
@@ -186,6 +195,12 @@ def _conclude(
         parts,
         {"mlexpert": __version__, "data": data},
     )
+
+
+def _sample(train: Data, size: int, seed: int) -> Data:
+    """Return training rows as many as validation has, to compare the two in eval mode alike."""
+    index = epoch_order(len(train.targets), seed=seed, epoch=0)[:size]
+    return Data(TensorStore(train.store.take(index)), train.targets[index])
 
 
 def plan_of(recipe: Recipe, parts: Parts, *, progress: bool) -> Plan:
@@ -199,7 +214,7 @@ def plan_of(recipe: Recipe, parts: Parts, *, progress: bool) -> Plan:
         batch_size=recipe.batch_size,
         microbatch=recipe.microbatch,
         patience=recipe.patience or 0,
-        clip_norm=recipe.clip_norm,
+        clip_norm=recipe.clip_norm or 0.0,
         monitor=parts.monitor,
         show_progress=progress,
     )
@@ -243,6 +258,8 @@ def _open(
         },
         fresh=fresh or earlier is None,
     )
+    # Two checkpoints of weights, best weights and two moments each, and the model itself.
+    require_space(path, 9 * sum(value.nbytes for value in model.state_dict().values()))
     folder.start_tracker(engine.accelerator if track else None)
     return folder
 
@@ -255,7 +272,7 @@ def _note_failure(folder: RunFolder, error: RunError) -> None:
 
 
 def _source_hash(recipe: type[Recipe]) -> str:
-    """Return the hash of the recipe's own file: a copied recipe keeps its name, and this tells it apart."""
+    """Return the hash of the recipe's own file, which tells a changed copy from its original."""
     return hashlib.sha256(Path(inspect.getfile(recipe)).read_bytes()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""A saved model: weights as safetensors, all else as JSON, every file named with its digest, and nothing that executes."""
+"""A saved model: safetensors and JSON, each file with its digest, and nothing that executes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-#from mlexpert.blocks.backbones.pretrained_text import restoring
+from mlexpert.blocks.backbones.restoring import restoring
 from mlexpert.data.schema import Schema, schema_from_json, schema_to_json
 from mlexpert.errors import InputError, RunError
 from mlexpert.recipe import Parts, Recipe
@@ -100,7 +100,7 @@ def load_model(folder: Path, recipe_class: type[Recipe] | None = None) -> SavedM
         )
     recipe = recipe_class(**card["config"])
     schema = schema_from_json(card["schema"])
-    if True:
+    with restoring(folder):
         parts = recipe.build(schema)
     tensors = load_tensors((folder / WEIGHTS).read_bytes())
     _fill(parts.network.model, "model.", tensors)
@@ -144,8 +144,8 @@ def _checked_card(folder: Path) -> dict[str, Any]:
     pickles = [name for name in _files(folder) if _is_pickle(folder / name)]
     if pickles:
         raise InputError(
-            f"{folder} holds {pickles[0]}, which is or may be a pickle: loading one runs whatever code is in it. "
-            "A saved model has none. Remove the file if you know where it came from; do not load it."
+            f"{folder} holds {pickles[0]}, which is or may be a pickle: loading one runs whatever "
+            "code is in it. A saved model has none; do not load it, and find out who put it there."
         )
     try:
         card = json.loads((folder / CARD).read_text())
@@ -167,7 +167,7 @@ def _checked_card(folder: Path) -> dict[str, Any]:
     altered = [name for name, digest in listed.items() if _digest(folder / name) != digest]
     if altered:
         raise InputError(
-            f"{folder} is not as it was saved: {altered[0]} was altered (its digest does not match)."
+            f"{folder} is not as it was saved: {altered[0]} was altered (another digest)."
         )
     return card
 
@@ -180,9 +180,9 @@ def _from_catalogue(card: dict[str, Any]) -> type[Recipe]:
         return recipe_class(wanted)
     except InputError as error:
         raise InputError(
-            f"This model was trained by {wanted}, which is not in this version's catalogue. Install the version that "
-            f"trained it (pip install mlexpert=={card['mlexpert']}), or, for a copied recipe, pass its class: "
-            "mlexpert.load(folder, recipe=YourRecipe)."
+            f"This model was trained by {wanted}, which is not in this catalogue. Install "
+            f"the version that trained it (pip install mlexpert=={card['mlexpert']}), or, for a "
+            "copied recipe, pass its class: mlexpert.load(folder, recipe=YourRecipe)."
         ) from error
 
 
@@ -193,7 +193,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _is_pickle(path: Path) -> bool:
-    """By its ending, by the opcode that every pickle since protocol 2 starts with, or as a zip (torch's own format)."""
+    """Tell a pickle by its ending, its first opcode (protocol 2 on), or torch's zip."""
     with path.open("rb") as file:
         start = file.read(4)
     magic = len(start) > 1 and start[0] == 0x80 and 2 <= start[1] <= 5

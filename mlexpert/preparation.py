@@ -41,7 +41,11 @@ class Prepared:
 
 
 def prepare(recipe: Recipe, ds: Any, roles: Roles) -> Prepared:
-    """Read and split the data, audit the split, and describe the training rows."""
+    """Read and split the data, audit the split, and describe the training rows.
+
+    Raises:
+        InputError: If data or roles are refused.
+    """
     parts = read(ds, **asdict(roles))
     splits = split(parts, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
     schema = describe(splits.train)
@@ -59,7 +63,9 @@ def prepare(recipe: Recipe, ds: Any, roles: Roles) -> Prepared:
         "fingerprint": splits.fingerprint,
         "split_fingerprint": splits.split_fingerprint,
         "roles": asdict(roles),
-        "target": roles.target,
+        "target": splits.train.target_name,
+        "inputs": list(splits.train.input_names),
+        "notes": list(splits.train.notes),
         "how": splits.how,
         "parts": {
             name: {"rows": number} | ({"class_counts": counts[name]} if name in counts else {})
@@ -70,6 +76,11 @@ def prepare(recipe: Recipe, ds: Any, roles: Roles) -> Prepared:
 
 
 def heed(findings: list[Finding], leakage: Literal["refuse", "report"]) -> None:
+    """Warn of what the audit found, and refuse what makes the test split worthless.
+
+    Raises:
+        InputError: If `leakage` is "refuse" and rows of the user's own split repeat in train.
+    """
     errors = [finding.message for finding in findings if finding.severity == "error"]
     if errors and leakage == "refuse":
         raise InputError(" ".join(errors))
@@ -85,7 +96,7 @@ def _class_counts(examples: Examples, schema: Schema) -> list[int]:
 
 
 def _source(ds: Any) -> str:
-    """Return where the data came from: a path made absolute, a name, or what kind of object it was."""
+    """Return where the data came from: an absolute path, a name, or the kind of object."""
     if isinstance(ds, (str, Path)):
         return str(Path(ds).resolve()) if Path(ds).exists() else str(ds)
     return f"{type(ds).__module__.split('.')[0]}.{type(ds).__name__} in memory"

@@ -1,4 +1,4 @@
-"""A recipe: a frozen configuration that builds the parts of one method and can be fitted on a user's data."""
+"""A recipe: a frozen configuration that builds the parts of one method, and is fitted on data."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.data.batches import Store
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
@@ -59,7 +60,7 @@ class Parts:
     method: Method
     optimizer: Optimizer
     schedule: Callable[[float], float]
-    decide: nn.Module
+    decide: DecisionRule
     evaluate: Callable[[Tensor, Tensor], dict[str, float]]
     monitor: str = "log_loss"
 
@@ -86,8 +87,8 @@ class Recipe:
     patience: int | None = None
     """Epochs without a better validation score before training stops; 0 never stops. None: the
     recipe's own choice."""
-    clip_norm: float = 0.0
-    """Largest gradient norm of a step; 0 does not clip."""
+    clip_norm: float | None = None
+    """Largest gradient norm of a step; 0 does not clip. None: the recipe's own choice."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass. auto: bf16 on a GPU that has it, else fp32."""
     microbatch: int | None = None
@@ -141,7 +142,7 @@ class Recipe:
         raise NotImplementedError
 
     def build(self, schema: Schema) -> Parts:
-        """Assemble the parts for data of this schema. Called on a settled recipe, under its seed."""
+        """Assemble the parts for data of this schema; called on a settled recipe."""
         raise NotImplementedError
 
     def fit(
@@ -183,7 +184,7 @@ class Recipe:
 
 
 def _checked(recipe: str, name: str, value: Any, hint: Any) -> Any:
-    """Return `value` as the type that the field declares, or raise an `InputError` that names it."""
+    """Return `value` as the type that the field declares, or refuse it by name."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         if typing.get_origin(option) is Literal and value in typing.get_args(option):

@@ -1,4 +1,4 @@
-"""Which run folder a fit uses: a new one, one that an unfinished run left, or none because it holds something else."""
+"""Which run folder a fit uses: a new one, one to go on with, or none: it holds something else."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlexpert.training.tracking import RUN
 
 
 def new_run_dir(recipe: Recipe) -> Path:
+    """Return a folder under `runs/` that does not exist yet, named after recipe and time."""
     stem = f"{recipe.name.replace('/', '-')}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
     path, number = Path("runs") / stem, 2
     while path.exists():
@@ -44,6 +45,11 @@ def is_finished(path: Path, facts: dict[str, Any]) -> bool:
 
 
 def earlier_run(path: Path) -> dict[str, Any] | None:
+    """Return what `run.json` says of an earlier run in this folder, or None where it is empty.
+
+    Raises:
+        InputError: If the folder holds something that is no run; it is left alone.
+    """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return None
     if not (path / RUN).is_file():

@@ -87,9 +87,8 @@ def class_names(path: Path) -> list[str]:
     return info["info"]["features"]["label"]["names"]
 
 
-def main() -> None:
-    """Write both files."""
-    source = Path(os.environ["MLEXPERT_DATA"])
+def sample(source: Path) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Return the rows of both parts, drawn from the full files in `source`, and the class names."""
     train_path = source / "fashion_mnist_train.parquet"
     test_path = source / "fashion_mnist_test.parquet"
     names = class_names(train_path)
@@ -97,8 +96,14 @@ def main() -> None:
     taken: set[bytes] = set()
     train = draw(pd.read_parquet(train_path), long_tail_counts(len(names)), taken, rng)
     test = draw(pd.read_parquet(test_path), [TEST_PER_CLASS] * len(names), taken, rng)
+    return {"train": train, "test": test}, names
+
+
+def main() -> None:
+    """Write both files."""
+    parts, names = sample(Path(os.environ["MLEXPERT_DATA"]))
     DESTINATION.mkdir(parents=True, exist_ok=True)
-    for part, frame in (("train", train), ("test", test)):
+    for part, frame in parts.items():
         path = DESTINATION / f"fashion_mnist_lt_{part}.parquet"
         write(frame, names, path)
         counts = frame["label"].value_counts().sort_index().tolist()

@@ -1,6 +1,7 @@
-"""Learning-rate schedules: the fraction of training done, in [0, 1], to a factor on the peak learning rate.
+"""Learning-rate schedules: the fraction of training done to a factor on the peak rate.
 
-They are functions of a fraction, not of a step, so that a longer run or another batch size keeps their shape.
+They are functions of a fraction, not of a step, so that a longer run or another batch size keeps
+their shape.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ def constant() -> Schedule:
 
 
 def warmup_cosine(warmup: float = 0.05, *, start: float = 0.01, end: float = 0.0) -> Schedule:
-    """Rise linearly to 1, then fall along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5).
+    """Rise linearly to 1, then fall along half a cosine.
+
+    Paper: Loshchilov and Hutter 2017, arXiv:1608.03983, equation 5.
 
     Args:
         warmup: Fraction of training in which the factor rises; 0 starts at 1.
@@ -31,8 +34,8 @@ def warmup_cosine(warmup: float = 0.05, *, start: float = 0.01, end: float = 0.0
         ValueError: If `warmup` is outside [0, 1).
 
     Example:
-        >>> warmup_cosine(0.2)(0.6)
-        0.5
+        >>> warmup_cosine(0.5)(0.5)
+        1.0
     """
     return _after_warmup(warmup, start, lambda done: _cosine(1.0, end, done))
 
@@ -43,10 +46,12 @@ def warmup_linear(warmup: float = 0.05, *, start: float = 0.01, end: float = 0.0
 
 
 def one_cycle(warmup: float = 0.3, *, start: float = 0.04, end: float = 4e-6) -> Schedule:
-    """Rise to 1 along half a cosine, then fall along another (Smith and Topin 2018, arXiv:1708.07120).
+    """Rise to 1 along half a cosine, then fall along another.
 
-    The defaults are those of `torch.optim.lr_scheduler.OneCycleLR`: a start at 1/25 of the peak and an end at
-    1/10,000 of the start.
+    Paper: Smith and Topin 2018, arXiv:1708.07120.
+
+    The defaults are those of `torch.optim.lr_scheduler.OneCycleLR`: a start at 1/25 of the peak and
+    an end at 1/10,000 of the start.
 
     Args:
         warmup: Fraction of training in which the factor rises.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -19,7 +20,9 @@ def as_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def guarded(*args: Any, **values: Any) -> None:
         try:
-            command(*args, **values)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show
+                command(*args, **values)
         except InputError as error:
             raise _exit(f"error: {error}", WRONG_CALL) from error
         except RunError as error:
@@ -28,6 +31,18 @@ def as_exit_codes(command: Callable[..., None]) -> Callable[..., None]:
             raise _exit(f"interrupted: {interrupt}".rstrip(": "), INTERRUPTED) from interrupt
 
     return guarded
+
+
+def _show(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one line: where in the package it was raised tells its reader nothing."""
+    typer.echo(f"warning: {message}", err=True)
 
 
 def _exit(message: str, code: int) -> typer.Exit:

@@ -176,6 +176,9 @@ def _field_values(fields: tuple[Field, ...], given: Mapping[str, Any]) -> dict[s
 
 
 def _fit(recipe: Recipe, data: str, given: Mapping[str, Any]) -> None:
+    reason = given["final_test"]
+    if reason is not None and not reason.strip():
+        raise InputError("--final-test needs a reason, such as 'table 1'; the ledger keeps it.")
     fitted = recipe.fit(
         data,
         target=given["target"],
@@ -190,9 +193,10 @@ def _fit(recipe: Recipe, data: str, given: Mapping[str, Any]) -> None:
         track=given["track"],
         progress=given["progress"],
     )
+    assert fitted.run_dir is not None, "what fit returns has a run folder"
     tables.validation(fitted.evaluate(), fitted.run_dir)
-    if given["final_test"] is not None:
-        tables.final_test(fitted.final_test(reason=given["final_test"]), fitted.run_dir)
+    if reason is not None:
+        tables.final_test(fitted.final_test(reason=reason), fitted.run_dir)
     tables.line(f"Report: {fitted.report()}")
 
 

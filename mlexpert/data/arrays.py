@@ -20,8 +20,10 @@ def from_pair(x: Any, y: Any, target: str | None) -> Columns:
     The labels' column is named `target`, else after the series `y`, else "y".
 
     Raises:
-        InputError: The lengths differ, or a shape is not that of inputs or labels.
+        InputError: The lengths differ, a shape is not that of inputs or labels, or a bare array or
+            tensor holds NaN: there it is more often an accident than a missing value.
     """
+    _refuse_nan(x)
     columns = from_inputs(x)
     labels = labels_of(y)
     if len(labels) != len(columns):
@@ -36,14 +38,27 @@ def from_pair(x: Any, y: Any, target: str | None) -> Columns:
     return replace(columns, frame=frame, order=(*columns.order, name), target=name)
 
 
+def _refuse_nan(x: Any) -> None:
+    array = x if isinstance(x, pd.DataFrame | pd.Series) else unwrap(x)
+    if not (isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind == "f"):
+        return
+    rows, names = np.nonzero(np.isnan(array))
+    if len(rows):
+        raise InputError(
+            f"X holds NaN in {len(rows)} place(s), first in column 'x{names[0]}' of row {rows[0]}. "
+            "If they are missing values, say so by passing a DataFrame, pd.DataFrame(X): there "
+            "they are handled. Otherwise mend them"
+        )
+
+
 def labels_of(y: Any) -> Any:
     """Return labels as a one-dimensional array or series.
 
     Raises:
         InputError: They have more than one column.
     """
-    if isinstance(y, pd.Series):
-        return y.reset_index(drop=True)
+    if isinstance(y, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return pd.Series(y).reset_index(drop=True)
     y = unwrap(y)
     if isinstance(y, pd.DataFrame):
         y = y.to_numpy()
@@ -98,10 +113,12 @@ def from_inputs(x: Any) -> Columns:
         return _from_list(x.tolist())
     if x.ndim == 2:
         return _from_matrix(x)
+    if x.ndim == 3 and x.shape[2] in (1, 3, 4):
+        raise InputError(f"X of shape {x.shape} looks like one image: a stack of one is X[None]")
     if x.ndim in (3, 4):
         images = Images.from_array(x, channels_first=tensor)
         return _image_columns(images)
-    hint = ": one feature needs X.reshape(-1, 1)" if x.ndim == 1 else ""
+    hint = ": one feature is X.reshape(-1, 1), one row X.reshape(1, -1)" if x.ndim == 1 else ""
     raise InputError(
         f"X of shape {x.shape} is neither a table (N, D) nor images (N, H, W, C){hint}"
     )
@@ -129,6 +146,13 @@ def _from_list(values: list[Any]) -> Columns:
     shapes = {value.shape if isinstance(value, np.ndarray) else None for value in values}
     if isinstance(first, np.ndarray) and first.ndim >= 2 and len(shapes) > 1 and None not in shapes:
         return _image_columns(Images.from_items(values))
+    if all(isinstance(value, list | tuple) for value in values):
+        widths = {len(value) for value in values}
+        if len(widths) > 1:
+            raise InputError(f"the rows of X differ in length: {min(widths)} to {max(widths)}")
+        if not any(isinstance(cell, list | tuple) for cell in values[0]):
+            names = pd.Index([f"x{j}" for j in range(*widths)], dtype=object)
+            return from_frame(pd.DataFrame(values, columns=names))  # keeps each column's own type
     try:
         array = np.asarray(values)
     except ValueError as error:  # ragged rows

@@ -1,9 +1,9 @@
-"""Rows as tensors, and the order in which they are visited: held in memory and indexed whole, or loaded as needed."""
+"""Rows as tensors, and the order of their visits: held in memory, or loaded as needed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -42,15 +42,17 @@ class TensorStore:
         return len(self.rows)
 
     def take(self, index: Tensor) -> Tensor:
+        """Return the rows (B, ...) at `index`."""
         rows = self.rows[index]
         return rows.float().div_(255) if rows.dtype == torch.uint8 else rows
 
     def to(self, device: torch.device) -> TensorStore:
+        """Return the rows on `device`."""
         return TensorStore(self.rows.to(device))
 
 
 class RaggedStore:
-    """Token sequences of unequal length, held end to end; a batch is padded with 0 to its longest."""
+    """Token sequences of unequal length, end to end; a batch is padded with 0 to its longest."""
 
     in_memory = True
 
@@ -61,6 +63,7 @@ class RaggedStore:
         return len(self.offsets) - 1
 
     def take(self, index: Tensor) -> Tensor:
+        """Return the padded tokens (B, T) of the rows at `index`."""
         starts = self.offsets[index]
         lengths = self.offsets[index + 1] - starts
         position = torch.arange(max(1, int(lengths.max())), device=self.tokens.device)
@@ -69,6 +72,7 @@ class RaggedStore:
         return self.tokens[source].long().masked_fill_(~inside, 0)
 
     def to(self, device: torch.device) -> RaggedStore:
+        """Return the tokens on `device`."""
         return RaggedStore(self.tokens.to(device), self.offsets.to(device))
 
 
@@ -84,17 +88,19 @@ class LazyImageStore:
         return len(self.images)
 
     def take(self, index: Tensor) -> Tensor:
+        """Decode the images (B, C, H, W) at `index`."""
         from mlexpert.data.encode import encode_images
 
         rows = encode_images(self.images[index.numpy()], size=self.size, channels=self.channels)
         return TensorStore(rows).take(torch.arange(len(rows)))
 
     def to(self, device: torch.device) -> LazyImageStore:
+        """Return the store: its images are decoded on the CPU."""
         return self
 
 
 def epoch_order(num_rows: int, *, seed: int, epoch: int) -> Tensor:
-    """Return the order (N,) of an epoch: a function of seed and epoch alone, so that it can be resumed anywhere."""
+    """Return the order (N,) of an epoch, of seed and epoch alone: it can be resumed anywhere."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(num_rows, generator=generator)
 
@@ -114,7 +120,7 @@ def cut(order: Tensor, batch_size: int) -> list[Tensor]:
 def batches(
     store: Store, targets: Tensor, cuts: list[Tensor], *, workers: int = 0
 ) -> Iterator[Rows]:
-    """Yield the rows of each cut, in order: by indexing where they are in memory, else from a DataLoader."""
+    """Yield the rows of each cut, in order: by indexing in memory, else from a DataLoader."""
     if store.in_memory:
         for index in cuts:
             local = index.to(targets.device)
@@ -144,5 +150,5 @@ class _WholeBatches(Dataset):
         return self.store.take(torch.tensor(index))
 
 
-def _as_it_is(batch: Tensor) -> Tensor:
+def _as_it_is(batch: Any) -> Any:
     return batch

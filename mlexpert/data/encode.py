@@ -44,7 +44,9 @@ def encode_images(images: Images, *, size: tuple[int, int], channels: int) -> Te
     size = (int(size[0]), int(size[1]))
     stack = images.stack()
     if stack is not None and (stack.shape[1:3] == size or images.is_float):
-        tensor = _as_tensor(to_channels(stack, channels)).permute(0, 3, 1, 2)
+        if channels < stack.shape[3]:
+            stack = to_channels(stack, channels)
+        tensor = _as_tensor(stack).permute(0, 3, 1, 2).expand(-1, channels, -1, -1)
         return tensor if stack.shape[1:3] == size else _resize_floats(tensor, size)
     out = np.empty((len(images), *size, channels), dtype=np.uint8)
     for i in range(len(images)):
@@ -53,11 +55,9 @@ def encode_images(images: Images, *, size: tuple[int, int], channels: int) -> Te
 
 
 def _as_tensor(array: np.ndarray) -> Tensor:
-    if array.flags.writeable and all(stride > 0 for stride in array.strides):
-        return torch.from_numpy(array)
-    if 0 in array.strides:  # grey repeated: a view, as torch expands too
-        return _as_tensor(array[..., :1]).expand(array.shape)
-    return torch.from_numpy(array.copy())
+    """Return an array as a tensor on the same memory, copied only where torch could not hold it."""
+    ready = array.flags.writeable and all(stride > 0 for stride in array.strides)
+    return torch.from_numpy(array if ready else array.copy())
 
 
 def _resize_floats(images: Tensor, size: tuple[int, int]) -> Tensor:
@@ -122,12 +122,14 @@ def encode_texts(texts: Sequence[str], tokenizer: str, max_length: int) -> tuple
     return torch.from_numpy(flat), torch.from_numpy(lengths.cumsum())
 
 
-def encode_targets(targets: np.ndarray, schema: Schema) -> Tensor:
+def encode_targets(targets: np.ndarray | None, schema: Schema) -> Tensor:
     """Return labels as class indices (N,), int64.
 
     Raises:
-        InputError: A label is not among the classes of training (named).
+        InputError: There are no labels, or one is not among the classes of training (named).
     """
+    if targets is None:
+        raise InputError("these rows have no labels: name their column with target=")
     index = {(isinstance(label, str), label): k for k, label in enumerate(schema.classes)}
     values, inverse = np.unique(targets, return_inverse=True)
     labels = values.tolist()

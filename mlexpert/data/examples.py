@@ -1,16 +1,14 @@
-"""Rows with their roles, still in the user's own terms: what intake makes and everything else reads."""
+"""Rows with their roles, in the user's own terms: what intake makes and all else reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from mlexpert.data.images import Images
 
 Kind = Literal["image", "text", "tabular"]
 Part = Literal["train", "validation", "test"]
@@ -22,20 +20,24 @@ class Examples:
 
     Attributes:
         kind: What one input is.
-        inputs: `Images` for images, an object array (N,) of `str` for text, a `DataFrame` (N, D) for tables.
+        inputs: `Images` for images, an object array (N,) of `str` for text, a `DataFrame` (N, D)
+            for tables.
         targets: (N,) labels as the user wrote them, or None for rows to predict.
-        class_names: Display name of each label, where the source declares them (a `ClassLabel` feature); else None.
+        class_names: Display name of each label, where the source declares them (a `ClassLabel`
+            feature); else None.
         groups: (N,) group of each row, or None.
         times: (N,) sortable time of each row, or None.
         subgroups: Columns (N, S) by which results are also reported, or None.
-        part: The split that these rows belong to. None before the split: nothing may be fitted on such rows.
+        part: The split that these rows belong to. None before the split: nothing may be fitted on
+            such rows.
         target_name: The column that the labels were read from, or None.
         input_names: The columns that the inputs were read from.
-        notes: What the user should know about how the rows were read, e.g. which columns were left out.
+        notes: What the user should know about how the rows were read, e.g. which columns were
+            left out.
     """
 
     kind: Kind
-    inputs: Images | np.ndarray | pd.DataFrame
+    inputs: Any  # Images | np.ndarray | pd.DataFrame, as `kind` says
     targets: np.ndarray | None = None
     class_names: dict | None = None
     groups: np.ndarray | None = None
@@ -53,7 +55,7 @@ class Examples:
         """Return the rows at `indices` (N',), marked as belonging to `part`."""
         return replace(
             self,
-            inputs=self.inputs.iloc[indices] if self.kind == "tabular" else _take(self.inputs, indices),
+            inputs=self.inputs.iloc[indices] if self.kind == "tabular" else self.inputs[indices],
             targets=_take(self.targets, indices),
             groups=_take(self.groups, indices),
             times=_take(self.times, indices),

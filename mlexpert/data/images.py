@@ -63,8 +63,13 @@ class Images:
     def __getitem__(self, indices: np.ndarray) -> Images:
         """Return the images at `indices` (N',), integers or a mask."""
         indices = np.asarray(indices)
-        rows = np.arange(len(self._source)) if self._rows is None else self._rows
-        return Images(self._source, rows[indices])
+        if indices.dtype == np.bool_:
+            indices = np.flatnonzero(indices)
+        if self._rows is not None:
+            return Images(self._source, self._rows[indices])
+        if indices.size and not -len(self) <= indices.min() <= indices.max() < len(self):
+            raise IndexError(f"there are {len(self)} images, and no row {int(indices.max())}")
+        return Images(self._source, np.where(indices < 0, indices + len(self), indices))
 
     def _row(self, i: int) -> int:
         return int(i) if self._rows is None else int(self._rows[i])
@@ -177,25 +182,20 @@ class _Items:
     def name(self, row: int) -> str:
         item = self.items[row]
         path = item.get("path") if isinstance(item, dict) else item
-        return (
-            f"image {str(path)!r} (row {row})"
-            if isinstance(path, str | Path)
-            else f"image in row {row}"
-        )
+        named = isinstance(path, str | Path)
+        return f"image {str(path)!r} (row {row})" if named else f"image in row {row}"
 
     def intact(self, row: int) -> bool:
         content = _content(self.items[row])
         if isinstance(content, np.ndarray):
             return True
         try:
-            image = _open(content)
-            if image.format == "PNG":
-                image.verify()  # checks the sums of all chunks without inflating them
-            else:
-                image.draft(
-                    "L", (8, 8)
-                )  # JPEG: every block is read, an eighth of the pixels is made
-                image.load()
+            with _open(content) as image:
+                if image.format == "PNG":
+                    image.verify()  # checks the sums of all chunks without inflating them
+                else:
+                    image.draft("L", (8, 8))  # JPEG: every block is read, 1 of 64 pixels is made
+                    image.load()
         except _decoding_errors():
             return False
         return True

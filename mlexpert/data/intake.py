@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -90,6 +91,8 @@ def read_inputs(
     Raises:
         InputError: A column is missing, or what stands there is of another kind.
     """
+    if kind == "text" and isinstance(x, str) and not os.path.exists(x):
+        raise InputError(f"there is no file {x[:80]!r}. (Texts to predict are given in a list.)")
     parts = sources.load(x, target=None, for_prediction=True)
     if list(parts) != ["all"]:
         raise InputError(f"one set of rows is needed here, not the splits {listing(parts)}")
@@ -109,6 +112,10 @@ def read_inputs(
 def _table_roles(columns: Columns, schema: Schema) -> tuple[Columns, Roles]:
     names = [column.name for column in schema.columns]
     frame = columns.frame
+    if frame.columns.empty:
+        raise InputError(
+            f"the model predicts from a table with columns {listing(names)}, not images"
+        )
     positional = [f"x{j}" for j in range(len(frame.columns))]
     if list(frame.columns) == positional and not set(names) <= set(positional):
         if len(names) != len(positional):
@@ -250,7 +257,8 @@ def _check_labels(examples: dict[str, Examples], first: str, roles: Roles) -> No
     for part, rows in examples.items():
         if part != first and rows.targets is not None:
             refuse_unknown(rows.targets, known, part)
-            if rows.class_names != examples[first].class_names:
+            declared = (rows.class_names, examples[first].class_names)
+            if None not in declared and declared[0] != declared[1]:
                 raise InputError(
                     f"the {part} split names its classes otherwise than the train split"
                 )

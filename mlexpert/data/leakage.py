@@ -79,7 +79,7 @@ def _conflicts(splits: Splits) -> Finding:
     return Finding(
         "conflicting labels",
         "note",
-        f"{len(rows):,} rows of train, of {len(np.unique(contents[rows])):,} contents, have the "
+        f"{len(rows):,} rows of train ({len(np.unique(contents[rows])):,} distinct) have the "
         "content of a row with another label: no model can be right on all of them",
         len(rows),
         tuple(rows[:SHOWN].tolist()),

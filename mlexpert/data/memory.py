@@ -1,4 +1,4 @@
-"""How much memory may still be taken: what the machine has free, or what the container allows, whichever is less."""
+"""How much memory may still be taken: what the machine has free, or what the container allows."""
 
 from __future__ import annotations
 

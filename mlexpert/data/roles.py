@@ -69,7 +69,10 @@ def find_roles(
     else:
         names = [name for name in columns.order if name not in (found_target, group, time)]
     kind, names = _find_kind(columns, names, named, by, notes)
-    kinds = {name: column_kind(columns.frame[name]) for name in names} if kind == "tabular" else {}
+    kinds: dict[str, ColumnKind] = {}
+    for name in names if kind == "tabular" else ():
+        declared = name in columns.class_names
+        kinds[name] = "categorical" if declared else column_kind(columns.frame[name])
     return Roles(kind, tuple(names), kinds, found_target, group, time, by, tuple(notes))
 
 

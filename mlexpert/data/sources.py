@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ SPLITS = {
     "dev": "validation",
     "test": "test",
 }
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?", re.ASCII)
 ACCEPTED = (
     "a datasets.Dataset, a pandas DataFrame, a pair (X, y) of arrays or tensors, a torch Dataset, "
     "a dict of such by split, a path to a parquet or csv file or to a folder of class folders, "
@@ -69,7 +73,7 @@ def _by_split(
             raise InputError(f"more than one split is a {name} split; splits: {listing(ds)}")
         else:
             known[name] = value
-    if not known and len(ds) == 1:
+    if len(ds) == 1 and (for_prediction or not known):
         known, left_out = {"train": next(iter(ds.values()))}, []
     if "train" not in known:
         raise InputError(
@@ -94,8 +98,6 @@ def _by_split(
 
 
 def _with_note(columns: Columns, note: str) -> Columns:
-    from dataclasses import replace
-
     return replace(columns, notes=(*columns.notes, note))
 
 
@@ -106,19 +108,15 @@ def _by_path(ds: str | Path, for_prediction: bool) -> dict[str, Columns]:
             return {"all": _from_file(paths["test"])}
         return {part: _from_file(path) for part, path in paths.items()}
     path = Path(ds).expanduser()
-    if path.is_file():
+    if os.path.isfile(path):  # unlike Path.is_file, no error for a text too long to be a name
         return {"all": _from_file(path)}
-    if path.is_dir():
+    if os.path.isdir(path):
         return _from_folder(path, for_prediction)
-    looks_like_path = (
-        isinstance(ds, Path) or path.suffix in READERS or path.is_absolute() or ds.count("/") > 1
-        or ds.startswith((".", "~")) or "\\" in ds or any(c.isspace() for c in ds)
-    )  # fmt: skip
-    if looks_like_path:
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    hub_name = isinstance(ds, str) and HUB_NAME.fullmatch(ds) and path.suffix.lower() not in READERS
+    if not hub_name:
+        siblings = os.listdir(path.parent) if os.path.isdir(path.parent) else []
         hint = did_you_mean(path.name, siblings)
-        text = " (Texts to predict are given in a list.)" if for_prediction else ""
-        raise InputError(f"there is no file or folder {str(ds)!r}.{hint}{text}")
+        raise InputError(f"there is no file or folder {str(ds)[:200]!r}.{hint}")
     return _from_hub(str(ds), for_prediction)
 
 
@@ -196,6 +194,7 @@ def _read_through(ds: Any) -> Any:
     """Read a streamed dataset into memory, images as their bytes."""
     import datasets
 
+    ds = ds.with_format(None)
     for name, feature in (ds.features or {}).items():
         if isinstance(feature, datasets.Image):
             ds = ds.cast_column(name, datasets.Image(decode=False))

@@ -47,7 +47,9 @@ def read_labels(series: pd.Series, where: str) -> np.ndarray:
 def _from_objects(values: list, where: str) -> np.ndarray:
     values = [value.item() if isinstance(value, np.generic) else value for value in values]
     values = [float(value) if isinstance(value, decimal.Decimal) else value for value in values]
-    first = {type(value): value for value in reversed(values)}
+    first: dict[type, object] = {}
+    for value in values:
+        first.setdefault(type(value), value)
     kinds = set(first)
     if kinds == {str}:
         out = np.empty(len(values), dtype=object)

@@ -73,12 +73,15 @@ def _guardrails(record: RunRecord) -> Iterator[Verdict]:
         ("Better than always guessing one class", _beats_guessing),
         ("Probabilities say more than class frequencies", _beats_prior),
         ("Probabilities are calibrated", _calibrated),
-        ("The decision rule beats the most probable class", _rule_beats_argmax),
+        ("The decision rule beats plain argmax", _rule_beats_argmax),
     ):
         if shown is None:
             yield Verdict(question, "not measured", "there are no predictions yet", "")
-        else:
-            yield judge(question, shown, record.train_counts)
+            continue
+        part = shown
+        if judge is _calibrated and record.validation and class_shift(shown, record.train_counts):
+            part = record.validation  # probabilities cannot look calibrated on other frequencies
+        yield judge(question, part, record.train_counts)
     yield _gap(record)
 
 
@@ -152,13 +155,13 @@ def _rule_beats_argmax(question: str, shown: PartRecord, counts: np.ndarray) -> 
     plain, value = shown.metrics["argmax_balanced_accuracy"], shown.metrics["balanced_accuracy"]
     required = f"balanced accuracy above {plain:.3f}"
     if np.array_equal(shown.predictions.decisions, shown.predictions.probabilities.argmax(axis=1)):
-        return Verdict(question, "not measured", "this rule is the most probable class", required)
+        return Verdict(question, "not measured", "this rule is plain argmax", required)
     return Verdict(question, _answer(value > plain), f"{value:.3f} on {shown.name}", required)
 
 
 def _gap(record: RunRecord) -> Verdict:
     question = "What was learnt carries over to new rows"
-    required = f"at most {LARGEST_GAP:.0%} of the fall in log loss on training rows is lost"
+    required = f"at most {100 * LARGEST_GAP:.0f} % of the fall in log loss on training rows is lost"
     best, part = record.run.get("best"), record.validation
     if not best or part is None:
         return Verdict(question, "not measured", "no epoch has been selected yet", required)
@@ -174,7 +177,9 @@ def _gap(record: RunRecord) -> Verdict:
         why = f"training loss {train:.3f} under augmentation is above validation's {validation:.3f}"
         return Verdict(question, "not measured", why, required)
     lost = (validation - train) / (start - train)
-    measured = f"{lost:.0%} lost: {train:.3f} on training rows, {validation:.3f} on validation"
+    measured = (
+        f"{100 * lost:.1f} % lost: {train:.3f} on training rows, {validation:.3f} on validation"
+    )
     return Verdict(question, _answer(lost <= LARGEST_GAP), measured, required)
 
 
@@ -202,6 +207,19 @@ def largest_ece(shown: PartRecord, train_counts: np.ndarray) -> float:
         gaps = confidence - (generator.random(len(confidence)) < confidence)
         errors.append(np.abs(np.bincount(bins, gaps)).sum() / len(confidence))
     return float(max(minded, np.quantile(errors, 0.95)))
+
+
+def class_shift(shown: PartRecord, train_counts: np.ndarray) -> bool:
+    """Return whether classes are not as frequent as in training, beyond what drawing rows explains.
+
+    The share of rows that would have to change class is compared with its expectation for rows
+    drawn at the training frequencies, doubled, and 5 % on top.
+    """
+    prior = train_counts / train_counts.sum()
+    size = len(shown.predictions)
+    observed = np.bincount(shown.predictions.targets, minlength=len(prior)) / size
+    expected = np.sqrt(2 * prior * (1 - prior) / (np.pi * size)).sum() / 2
+    return bool(np.abs(observed - prior).sum() / 2 > 0.05 + 2 * expected)
 
 
 def _at(record: RunRecord, where: tuple[str, str], epoch: float) -> float:

@@ -30,6 +30,8 @@ class PartRecord:
         uncalibrated: (N, K) probabilities before calibration, or None.
         metrics: As of `classification_metrics`.
         intervals: Metric to (low, high), where they were computed.
+        notes: Metric to why its interval is missing or to be read with care.
+        subgroups: "rows" and "gaps" by subgroup, or None where no subgroups were named.
     """
 
     name: Literal["validation", "test"]
@@ -37,6 +39,8 @@ class PartRecord:
     uncalibrated: np.ndarray | None
     metrics: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
+    notes: Mapping[str, str]
+    subgroups: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -179,7 +183,21 @@ def _read_part(
         for key, pair in bounds.items()
         if pair is not None and None not in pair
     }
-    return PartRecord(name, predictions, arrays.get("uncalibrated"), metrics, intervals)
+    notes = (opening or {}).get("notes") or {}
+    subgroups = _read_subgroups(path, name, run, missing)
+    uncalibrated = arrays.get("uncalibrated")
+    return PartRecord(name, predictions, uncalibrated, metrics, intervals, notes, subgroups)
+
+
+def _read_subgroups(
+    path: Path, name: str, run: Mapping[str, Any], missing: dict[str, str]
+) -> Mapping[str, Any] | None:
+    file = path / "predictions" / f"{name}_subgroups.json"
+    named = bool(((run.get("data") or {}).get("roles") or {}).get("subgroups"))
+    unread: dict[str, str] = {}
+    found = _read_json(file, unread, needed=named)
+    missing |= {f"predictions/{key}": reason for key, reason in unread.items()}
+    return found if isinstance(found, dict) and {"rows", "gaps"} <= found.keys() else None
 
 
 def _read_ledger(

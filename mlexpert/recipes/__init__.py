@@ -31,6 +31,10 @@ class Row:
         """The recipe's file."""
         return Path(__file__).parent.joinpath(*self.module.split(".")).with_suffix(".py")
 
+    def load(self) -> type[Recipe]:
+        """Import the recipe's class."""
+        return getattr(import_module(f"mlexpert.recipes.{self.module}"), self.class_name)
+
 
 CATALOGUE = (
     Row("imbalanced-cls", 1, "imbalanced_cls.prior_adjusted", "ImbalancedCls"),
@@ -64,7 +68,7 @@ def get(name: str, **fields: Any) -> Recipe:
     """
     row = find(name)
     check_fields(name, fields, (field.name for field in read_card(row.file, row.class_name).fields))
-    return recipe_class(name)(**fields)
+    return row.load()(**fields)
 
 
 def recipe_class(name: str) -> type[Recipe]:
@@ -76,8 +80,7 @@ def recipe_class(name: str) -> type[Recipe]:
     Raises:
         InputError: There is no such recipe or version.
     """
-    row = find(name)
-    return getattr(import_module(f"mlexpert.recipes.{row.module}"), row.class_name)
+    return find(name).load()
 
 
 def describe(name: str) -> dict[str, Any]:

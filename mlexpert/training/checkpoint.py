@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written beside, flushed, renamed, and recognised by their digest.
+"""Checkpoints that are whole or absent: written beside, flushed, renamed, known by their digest.
 
 Tensors are safetensors and all else is JSON; there is no pickle, so loading a checkpoint executes
 nothing.
@@ -49,7 +49,7 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
         shutil.rmtree(beside, ignore_errors=True)
         raise RunError(
             f"The checkpoint of step {step} could not be written to {folder}: {error.strerror}. "
-            "Earlier checkpoints are intact; make room or choose another run_dir, and fit again to go on."
+            "Earlier checkpoints are intact; make room and fit again to go on."
         ) from error
     for old in sorted(folder.glob("step-*"))[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
@@ -75,7 +75,7 @@ def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
         if whole:
             return load(payload), state
         warnings.warn(
-            f"The checkpoint {candidate} is damaged (its digest does not match); the one before it is used.",
+            f"The checkpoint {candidate} is damaged (another digest); the one before it is used.",
             stacklevel=2,
         )
     return None

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the middle of training: finish the step, keep a checkpoint, say how to go on."""
+"""Ctrl-C and SIGTERM while training: finish the step, keep a checkpoint, say how to go on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignal:
-    """While entered, remembers a first SIGINT or SIGTERM instead of raising; a second one raises at once.
+    """While entered, remembers a first SIGINT or SIGTERM; a second one raises at once.
 
     Signal handlers belong to the main thread: in any other, nothing is installed and Ctrl-C acts as
     ever.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlexpert.errors import InputError
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 
 class Engine:
@@ -40,7 +43,8 @@ class Engine:
         )
         if self.accelerator.num_processes > 1:
             raise InputError(
-                f"{self.accelerator.num_processes} processes were started; this version trains in one process."
+                f"{self.accelerator.num_processes} processes were started; "
+                "this version trains in one process."
             )
         self.precision = precision
         self.device: torch.device = self.accelerator.device
@@ -55,7 +59,7 @@ class Engine:
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
     def step(self, optimizer: Optimizer, prepare: Callable[[], None]) -> bool:
-        """Unscale, let `prepare` see the true gradients, and move; return whether the optimiser moved."""
+        """Unscale, let `prepare` see the true gradients, and move; return whether it moved."""
         if self.scaler is None:
             prepare()
             optimizer.step()
@@ -68,6 +72,6 @@ class Engine:
         # The scale only falls when gradients overflowed, in which case the step was skipped.
         return self.scaler.get_scale() >= scale
 
-    def place(self, module: nn.Module) -> nn.Module:
+    def place(self, module: AnyModule) -> AnyModule:
         """Return the module on this run's device."""
         return module.to(self.device)

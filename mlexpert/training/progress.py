@@ -13,7 +13,7 @@ EVERY = 0.2
 
 
 class Bar:
-    """The steps of a run on the terminal, with the last epoch's scores; silent where nobody watches."""
+    """The steps of a run on the terminal, with the last epoch's score."""
 
     def __init__(self, total: int, done: int, *, shown: bool) -> None:
         console = Console(stderr=True)

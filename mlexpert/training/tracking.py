@@ -1,4 +1,4 @@
-"""The record of a run: a folder with one JSON file of facts, one of JSON lines, and an optional tracker beside them."""
+"""The record of a run: a JSON file of facts, one of JSON lines, and a tracker where asked for."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ class RunFolder:
         self.path, self.facts = path, facts
         self._tracker: Accelerator | None = None
         try:
+            if not _is_writable(path):
+                raise PermissionError(13, "it is read-only")
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"The run folder {path} cannot be made: {error.strerror}. Choose another with run_dir=."
+                f"The run folder {path} cannot be written: {error.strerror}. "
+                "Choose another with run_dir=."
             ) from error
-        if not os.access(path, os.W_OK):
-            raise InputError(f"The run folder {path} is read-only. Choose another with run_dir=.")
         if fresh:
             self._clear()
         self.update()
 
     @property
     def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
         return self.path / "checkpoints"
 
     def update(self, **facts: Any) -> None:
@@ -84,6 +86,26 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         for name in ("checkpoints", "predictions", "model"):
             shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def require_space(folder: Path, num_bytes: int) -> None:
+    """Refuse to start what could not be written in the end.
+
+    Raises:
+        RunError: If the disk has less room; the message names both numbers.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < num_bytes:
+        raise RunError(
+            f"{folder} has {free >> 20} MiB free, and checkpoints and model need about "
+            f"{num_bytes >> 20} MiB. Make room, or choose another run_dir=."
+        )
+
+
+def _is_writable(path: Path) -> bool:
+    """Ask the nearest folder there is; without any write bit even root is to leave it alone."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)
 
 
 def write_json(path: Path, value: Any) -> None:

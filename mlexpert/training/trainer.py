@@ -48,6 +48,7 @@ class Data:
     targets: Tensor
 
     def to(self, device: torch.device) -> Data:
+        """Return the data on `device`, as far as it is held in memory."""
         return Data(self.store.to(device), self.targets.to(device))
 
 
@@ -70,7 +71,7 @@ class Position:
 
 
 class Trainer:
-    """Trains the parts of one recipe on one task, from the start or from the newest checkpoint of the run folder."""
+    """Trains one recipe's parts on one task, from the start or from the newest checkpoint."""
 
     def __init__(
         self,
@@ -139,17 +140,19 @@ class Trainer:
                 kept = self._checkpoint()
                 if stop.received:
                     raise Interrupted(
-                        f"Stopped by {stop.received.name} after step {self.at.step} of {total}; {kept} is kept. "
-                        f"To go on, fit again with run_dir={str(self.folder.path)!r}."
+                        f"Stopped by {stop.received.name} after step {self.at.step} of {total}; "
+                        f"{kept} is kept. To go on, fit again with "
+                        f"run_dir={str(self.folder.path)!r}."
                     )
         self._check_finite()
         self.at.seconds += time.monotonic() - started
 
     def _step(self, batch: Batch) -> None:
-        """Move the weights once: every micro-batch adds to a gradient that is divided by the count of them all."""
+        """Move the weights once; the gradient is divided by the count of all micro-batches."""
         self.optimizer.zero_grad(set_to_none=True)
         pieces = _pieces(batch, self.plan.microbatch)
-        total, count = 0.0, 0.0
+        total: Tensor | float = 0.0
+        count: Tensor | float = 0.0
         for piece in pieces:
             with self.engine.autocast():
                 loss = self.method.loss(self.model, piece)
@@ -186,7 +189,8 @@ class Trainer:
         self.at.last = {"epoch": self.at.epoch, **scores}
         if not math.isfinite(scores[monitor]):
             raise RunError(
-                f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. {self._kept()}"
+                f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. "
+                f"{self._kept()}"
             )
         if not self.at.best or scores[monitor] < self.at.best[monitor]:
             self.at.best, self.at.stale = dict(self.at.last), 0
@@ -209,8 +213,8 @@ class Trainer:
     def _check_finite(self) -> None:
         if not math.isfinite(float(self._loss)):
             raise RunError(
-                f"The loss is not finite at step {self.at.step} (epoch {self.at.epoch + 1}). {self._kept()} "
-                "A lower lr or clip_norm=1.0 usually helps."
+                f"The loss is not finite at step {self.at.step} (epoch {self.at.epoch + 1}). "
+                f"{self._kept()} A lower lr or clip_norm=1.0 usually helps."
             )
 
     def _kept(self) -> str:
@@ -273,7 +277,7 @@ def _pieces(batch: Batch, size: int | None) -> list[Batch]:
 
 
 def _scale_gradients(model: nn.Module, factor: Tensor | float) -> None:
-    """Correct a division by the number of examples to one by the true count, where the two differ."""
+    """Correct a division by the number of examples to one by the true count."""
     if isinstance(factor, Tensor) or factor != 1.0:
         for parameter in model.parameters():
             if parameter.grad is not None:

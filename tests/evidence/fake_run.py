@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import save_file
 
 from mlexpert.data.ledger import Ledger
 from mlexpert.data.schema import Schema, schema_to_json
 from mlexpert.evidence.bootstrap import bootstrap_intervals
 from mlexpert.evidence.metrics import classification_metrics
+from mlexpert.evidence.subgroups import subgroup_gaps, subgroup_metrics
 
 FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -58,13 +60,19 @@ class Kind:
     finished: bool = True
     epochs: int = 24
     clean: bool = True
+    subgroups: bool = False
 
 
 KINDS = {
     "fashion": Kind(),
-    "sealed": Kind(openings=0),
+    "sealed": Kind(openings=0, subgroups=True),
     "binary": Kind(
-        names=("healthy", "calcification <b>&"), largest=7000, imbalance=42.0, skill=3.0, openings=2
+        names=("healthy", "calcification <b>&"),
+        largest=7000,
+        imbalance=42.0,
+        skill=3.0,
+        openings=2,
+        subgroups=True,
     ),
     "hundred": Kind(
         names=tuple(f"species number {k}" for k in range(100)), largest=500, skill=3.0, clean=False
@@ -85,6 +93,7 @@ def write(run_dir: Path, kind: Kind, *, seed: int = 0) -> Path:
     validation = _predictions(rng, kind, log_prior, np.repeat(np.arange(num_classes), held_out))
     if kind.finished:
         _save(run_dir, "validation", validation)
+        _save_subgroups(run_dir, "validation", validation, kind, counts)
     history = _history(rng, kind, _metrics(validation, counts))
     lines = [json.dumps(row) + "\n" for row in history]
     (run_dir / "metrics.jsonl").write_text("".join(lines))
@@ -123,6 +132,30 @@ def _save(run_dir: Path, part: str, arrays: dict[str, np.ndarray]) -> None:
     save_file(arrays, folder / f"{part}.safetensors")
 
 
+def _save_subgroups(run_dir: Path, part: str, arrays, kind: Kind, counts) -> None:
+    """Write results by sex (with missing values), age (numeric) and site (with small ones)."""
+    if not kind.subgroups:
+        return
+    rng = np.random.default_rng(7)
+    size = len(arrays["targets"])
+    found = subgroup_metrics(
+        arrays["probabilities"],
+        arrays["decisions"],
+        arrays["targets"],
+        pd.DataFrame(
+            {
+                "sex": rng.choice(["female", "male", None], size, p=[0.7, 0.25, 0.05]),
+                "age": rng.normal(52, 14, size).round(),
+                "site <b>&": rng.choice(["Basel", "<i>Lyon", "Kyoto"], size, p=[0.93, 0.06, 0.01]),
+                "device": "A 200",
+            }
+        ),
+        train_counts=counts,
+    )
+    text = json.dumps(_plain({"rows": found, "gaps": subgroup_gaps(found)}))
+    (run_dir / "predictions" / f"{part}_subgroups.json").write_text(text)
+
+
 def _metrics(arrays: dict[str, np.ndarray], counts) -> dict[str, float]:
     return classification_metrics(
         arrays["probabilities"], arrays["decisions"], arrays["targets"], train_counts=counts
@@ -157,9 +190,14 @@ def _open_test(run_dir: Path, rng, kind: Kind, counts, log_prior) -> None:
         targets = np.repeat(np.arange(10), kind.num_test // 10)
     arrays = _predictions(rng, kind, log_prior, targets)
     _save(run_dir, "test", arrays)
+    _save_subgroups(run_dir, "test", arrays, kind, counts)
     metrics = _metrics(arrays, counts)
     found = bootstrap_intervals(
-        arrays["probabilities"], arrays["decisions"], arrays["targets"], train_counts=counts
+        arrays["probabilities"],
+        arrays["decisions"],
+        arrays["targets"],
+        train_counts=counts,
+        resamples=200,
     )
     ledger = Ledger(FINGERPRINT, home=run_dir / "home")
     openings = []
@@ -175,6 +213,7 @@ def _open_test(run_dir: Path, rng, kind: Kind, counts, log_prior) -> None:
                 "intervals": {
                     name: [_plain(one.low), _plain(one.high)] for name, one in found.items()
                 },
+                "notes": {name: one.note for name, one in found.items() if one.note},
             }
         )
     (run_dir / "final_test.json").write_text(json.dumps(openings))
@@ -184,7 +223,9 @@ def _open_test(run_dir: Path, rng, kind: Kind, counts, log_prior) -> None:
 def _plain(value):
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    return None if np.isnan(value) else value
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 def _run_json(kind: Kind, counts, held_out, history) -> dict[str, Any]:
@@ -216,7 +257,8 @@ def _run_json(kind: Kind, counts, held_out, history) -> dict[str, Any]:
             "fingerprint": FINGERPRINT,
             "split_fingerprint": "77aa" * 16,
             "target": "label",
-            "how": "Your own test split was kept; validation is 15 % of train, stratified by class.",
+            "roles": {"subgroups": ["sex", "age"] if kind.subgroups else None},
+            "how": "Your own test split was kept; validation is 15 % of train, by class.",
             "parts": {
                 "train": {"rows": int(counts.sum()), "class_counts": counts.tolist()},
                 "validation": {"rows": int(held_out.sum()), "class_counts": held_out.tolist()},
@@ -236,8 +278,8 @@ def _run_json(kind: Kind, counts, held_out, history) -> dict[str, Any]:
             "decision": {
                 "temperature": 1.31,
                 "tau": 1.0,
-                "rule": "tau = 1: the rarest class has 2 validation rows, and tau is tuned from 50 "
-                "upwards",
+                "rule": "tau = 1: the rarest class has 2 validation rows, and tau is tuned from "
+                "50 upwards",
                 "rarest_rows": 2,
             },
         }

@@ -34,12 +34,12 @@ class TestBootstrapIntervals:
     def test_accuracy_interval_is_the_binomial_one(self):
         probabilities, decisions, targets = sample(2000)
         interval = bootstrap_intervals(
-            probabilities, decisions, targets, train_counts=[200] * 3, resamples=4000
+            probabilities, decisions, targets, train_counts=[200] * 3, resamples=2000
         )["accuracy"]
         accuracy = (decisions == targets).mean()
         exact = stats.binom.ppf([0.025, 0.975], 2000, accuracy) / 2000
         assert interval.value == pytest.approx(accuracy)
-        assert [interval.low, interval.high] == pytest.approx(exact, abs=0.002)
+        assert [interval.low, interval.high] == pytest.approx(exact, abs=0.004)
         assert interval.note == ""
 
     def test_agrees_with_scipy_on_a_rank_metric(self):
@@ -52,11 +52,11 @@ class TestBootstrapIntervals:
             sk.average_precision_score,
             paired=True,
             vectorized=False,
-            n_resamples=1500,
+            n_resamples=800,
             method="percentile",
             rng=np.random.default_rng(5),
         ).confidence_interval
-        assert [ours.low, ours.high] == pytest.approx([theirs.low, theirs.high], abs=0.01)
+        assert [ours.low, ours.high] == pytest.approx([theirs.low, theirs.high], abs=0.015)
 
     def test_seeded_and_complete(self):
         arrays = sample(100)
@@ -98,8 +98,14 @@ class TestBootstrapIntervals:
         assert "single" in found["accuracy"].note
 
     def test_an_interval_beside_its_value_is_marked(self):
-        arrays = sample(4000, 200, skill=2.0)
-        found = bootstrap_intervals(*arrays, train_counts=[50] * 100)["worst_class_recall"]
+        # Half of every class is right; in a resample some class always fares worse than half.
+        targets = np.repeat(np.arange(40), 20)
+        decisions = np.where(np.arange(800) % 2, targets, (targets + 1) % 40)
+        probabilities = np.full((800, 40), 1 / 40)
+        found = bootstrap_intervals(
+            probabilities, decisions, targets, train_counts=[50] * 40, resamples=200
+        )["worst_class_recall"]
+        assert found.value == 0.5
         assert found.high < found.value
         assert "beside its value" in found.note
 

@@ -1,4 +1,4 @@
-"""The loop: equal to a hand-written one, the same whatever the micro-batch, and exact on resuming."""
+"""The loop: equal to a hand-written one whatever the micro-batch, and exact on resuming."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _double(some: Data) -> Data:
 
 @pytest.mark.parametrize("step", [1, 6, 7, 8, 13, 20])
 def test_resuming_equals_not_stopping_bit_for_bit(tmp_path: Path, step: int) -> None:
-    """Seven steps an epoch: within the first, at its end, at a start, within and at the end of the last."""
+    """Seven steps an epoch: within one, at its end, at a start."""
     plan = replace(PLAN, microbatch=5)  # dropout draws from the generator in every micro-batch
     whole = trainer(tmp_path / "whole", plan, model=net(0.3))
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Random horizontal flip and random crop of whole batches, as pure functions of a tensor and a generator."""
+"""Random horizontal flip and random crop of whole batches, as pure functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
 
     Args:
         images: (B, C, H, W).
-        padding: Pixels on each side; an image moves by up to this many pixels in each direction. 0 changes nothing.
+        padding: Pixels on each side; an image moves by up to this many pixels in each direction. 0
+            changes nothing.
         generator: Source of chance. It may live on another device than the images.
 
     Returns:

@@ -1,7 +1,7 @@
 """The small residual network for images of CIFAR's size.
 
-Paper: He et al. 2016, arXiv:1512.03385, section 4.2: three stages of n blocks, depth 6n + 2, shortcuts without
-parameters (option A).
+Paper: He et al. 2016, arXiv:1512.03385, section 4.2: three stages of n blocks, depth 6n + 2,
+shortcuts without parameters (option A).
 Differs from the paper: `width` scales every stage, and images above 64 pixels get a strided stem.
 """
 
@@ -14,21 +14,23 @@ from mlexpert.blocks.layers.small_image_stem import image_stem
 
 
 class ResNet(nn.Module):
-    """Classifies images by three stages of residual blocks, global average pooling and a linear head.
+    """Classifies images: three stages of residual blocks, average pooling, a linear head.
 
     Args:
         in_channels: Channels C of the images.
         num_classes: Outputs K; 0 gives the features themselves.
         image_size: Height and width in pixels, for the choice of the stem.
         depth: Weighted layers, 6n + 2: 8, 14, 20, 32, 44, 56 ...
-        width: Channels of the first stage; the paper has 16. The stages have `width` times 1, 2 and 4.
+        width: Channels of the first stage; the paper has 16. The stages have `width` times 1, 2 and
+            4.
 
     Raises:
         ValueError: If `depth` is not 6n + 2 with n >= 1.
 
     Example:
         >>> import torch
-        >>> ResNet(in_channels=3, num_classes=10, image_size=(32, 32), depth=8)(torch.rand(2, 3, 32, 32)).shape
+        >>> model = ResNet(in_channels=3, num_classes=10, image_size=(32, 32), depth=8)
+        >>> model(torch.rand(2, 3, 32, 32)).shape
         torch.Size([2, 10])
     """
 
@@ -69,7 +71,8 @@ class ResNet(nn.Module):
 class ResidualBlock(nn.Module):
     """Adds two 3 by 3 convolutions to a shortcut that has no parameters.
 
-    Where the shape changes, the shortcut takes every second pixel and pads the new channels with zeros.
+    Where the shape changes, the shortcut takes every second pixel and pads the new channels with
+    zeros.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int) -> None:

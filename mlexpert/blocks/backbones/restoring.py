@@ -1,4 +1,4 @@
-"""Says, while a model is built, that its weights come from a saved model: nothing is then downloaded."""
+"""Says, while a model is built, that its weights come from a saved one: nothing is fetched."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _folder: ContextVar[Path | None] = ContextVar("restored_folder", default=None)
 def restoring(folder: Path) -> Iterator[None]:
     """Build models inside this context from the files of a saved model, with random weights.
 
-    The weights are loaded over them afterwards, so pretrained ones would be fetched in vain, and a model that was
-    fine-tuned would need a network to be opened.
+    The weights are loaded over them afterwards, so pretrained ones would be fetched in vain, and a
+    model that was fine-tuned would need a network to be opened.
 
     Args:
         folder: The saved model's folder.

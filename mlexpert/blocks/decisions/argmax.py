@@ -1,21 +1,22 @@
-"""Plain argmax over calibrated probabilities: the decision that maximises accuracy, with no correction."""
+"""Plain argmax over calibrated probabilities: the decision that maximises accuracy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlexpert.blocks.decisions.decision import Decision
+from mlexpert.blocks.decisions.decision import Decision, DecisionRule
 from mlexpert.blocks.decisions.temperature import fit_temperature, log_probabilities
 
 
-class Argmax(nn.Module):
+class Argmax(DecisionRule):
     """Decides for the most probable class; `PriorAdjusted` with tau = 0.
 
     Args:
-        class_counts: (K,) training rows of each class. Kept for the record; no decision depends on them.
+        class_counts: (K,) training rows of each class. Kept for the record; no decision depends on
+            them.
     """
 
     log_prior: Tensor
@@ -43,5 +44,8 @@ class Argmax(nn.Module):
         self.temperature.fill_(fit_temperature(logits, targets))
         rarest = int(torch.bincount(targets, minlength=len(self.log_prior)).min())
         return Decision(
-            temperature=float(self.temperature), tau=0.0, rule="plain argmax: no correction", rarest_rows=rarest
+            temperature=float(self.temperature),
+            tau=0.0,
+            rule="plain argmax: no correction",
+            rarest_rows=rarest,
         )

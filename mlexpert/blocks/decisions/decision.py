@@ -1,8 +1,10 @@
-"""What a decision rule chose on validation, for the record of the run."""
+"""The interface of a decision rule, and what it chose on validation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,19 @@ class Decision:
     tau: float
     rule: str
     rarest_rows: int
+
+
+class DecisionRule(nn.Module):
+    """Turns logits into calibrated probabilities and into a chosen class."""
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Return calibrated probabilities (N, K) under the natural prior."""
+        raise NotImplementedError
+
+    def decide(self, logits: Tensor) -> Tensor:
+        """Return the chosen class (N,)."""
+        raise NotImplementedError
+
+    def fit(self, logits: Tensor, targets: Tensor) -> Decision:
+        """Choose what is to be chosen on validation logits (N, K) and targets (N,)."""
+        raise NotImplementedError

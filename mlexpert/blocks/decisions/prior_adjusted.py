@@ -1,12 +1,14 @@
-"""Logit adjustment after training: probabilities of the natural prior, decisions that treat classes alike.
+"""Logit adjustment after training: decisions that treat classes alike.
 
-The model is trained on the data as they are. Its probabilities stay those of the natural prior; only the choice
-of a class is corrected, by tau times the logarithm of the training prior. tau = 0 is plain argmax, tau = 1 is
-the choice that minimises the balanced error where the probabilities are right.
+The model is trained on the data as they are. Its probabilities stay those of the natural prior;
+only the choice of a class is corrected, by tau times the logarithm of the training prior. tau = 0
+is plain argmax, tau = 1 is the choice that minimises the balanced error where the probabilities are
+right.
 
-Papers: Menon et al. 2021, arXiv:2007.07314, equation 8 with section 4.2; Guo et al. 2017, arXiv:1706.04599.
-Differs from the paper: tau is tuned only where validation has 50 rows of every class, and leaves 1 only for a
-gain above its standard error.
+Papers: Menon et al. 2021, arXiv:2007.07314, equation 8 with section 4.2; Guo et al. 2017,
+arXiv:1706.04599.
+Differs from the paper: tau is tuned only where validation has 50 rows of every class, and leaves 1
+only for a gain above its standard error.
 """
 
 from __future__ import annotations
@@ -14,17 +16,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mlexpert.blocks.decisions.decision import Decision
+from mlexpert.blocks.decisions.decision import Decision, DecisionRule
 from mlexpert.blocks.decisions.temperature import fit_temperature, log_probabilities
 
 TAU_GRID = tuple(step / 4 for step in range(9))
 MIN_ROWS_PER_CLASS = 50
-"""Below this, a tuned threshold follows the noise of validation: deviations of .06 to .08 over folds on mammography."""
+"""Below this a tuned threshold follows noise: it strayed by .06 to .08 over mammography's folds."""
 
 
-class PriorAdjusted(nn.Module):
+class PriorAdjusted(DecisionRule):
     """Decides by probability over prior, both known from data.
 
     Args:
@@ -35,7 +37,7 @@ class PriorAdjusted(nn.Module):
 
     Example:
         >>> decide = PriorAdjusted([90, 10])
-        >>> logits = torch.tensor([[0.8, 0.2]]).log()  # twice as likely to be of class 1 as the prior says
+        >>> logits = torch.tensor([[0.8, 0.2]]).log()  # class 1: twice as likely as its prior
         >>> decide.decide(logits).item(), round(decide.probabilities(logits)[0, 1].item(), 3)
         (1, 0.2)
     """
@@ -48,7 +50,9 @@ class PriorAdjusted(nn.Module):
         super().__init__()
         counts = torch.tensor(class_counts, dtype=torch.float64)
         if not len(counts) or counts.min() <= 0:
-            raise ValueError(f"every class needs at least one training row, got counts {list(class_counts)}")
+            raise ValueError(
+                f"every class needs at least one training row, got counts {list(class_counts)}"
+            )
         self.register_buffer("log_prior", (counts / counts.sum()).log().float())
         self.register_buffer("tau", torch.tensor(1.0))
         self.register_buffer("temperature", torch.tensor(1.0))
@@ -63,7 +67,9 @@ class PriorAdjusted(nn.Module):
 
     def decide(self, logits: Tensor) -> Tensor:
         """Return the chosen class (N,) of logits (N, K) or (N, M, K)."""
-        return (log_probabilities(logits, self.temperature) - self.tau * self.log_prior).argmax(dim=-1)
+        return (log_probabilities(logits, self.temperature) - self.tau * self.log_prior).argmax(
+            dim=-1
+        )
 
     @torch.no_grad()
     def fit(self, logits: Tensor, targets: Tensor) -> Decision:
@@ -91,21 +97,31 @@ class PriorAdjusted(nn.Module):
         return Decision(temperature=float(self.temperature), tau=tau, rule=rule, rarest_rows=rarest)
 
     def _tune(self, log_p: Tensor, targets: Tensor, counts: Tensor) -> tuple[float, str]:
-        """Return the tau of the best balanced accuracy, or 1 unless the gain is above its standard error."""
+        """Return the tau of the best balanced accuracy, or 1 where the gain is within its error."""
         hits = {tau: (log_p - tau * self.log_prior).argmax(dim=1) == targets for tau in TAU_GRID}
-        recall = {tau: _mean_per_class(hit.double(), targets, counts).mean() for tau, hit in hits.items()}
+        recall = {
+            tau: _mean_per_class(hit.double(), targets, counts).mean() for tau, hit in hits.items()
+        }
         best = max(TAU_GRID, key=lambda tau: (float(recall[tau]), -abs(tau - 1.0)))
-        # The two rules are judged on the same rows, so the error is that of their paired difference.
+        # The two rules are judged on the same rows, so the error is that of their paired
+        # difference.
         change = hits[best].double() - hits[1.0].double()
         mean = _mean_per_class(change, targets, counts)
         variance = _mean_per_class(change.square(), targets, counts) - mean.square()
         error = (variance / counts).sum().sqrt() / len(counts)
         gain = float(recall[best] - recall[1.0])
         if gain <= float(error):
-            return 1.0, f"tau = 1: no other of {len(TAU_GRID)} values was better by more than a standard error"
-        return best, f"tau = {best:g}: balanced accuracy on validation is {gain:.3f} above that of tau = 1"
+            why = f"no other of {len(TAU_GRID)} values was better by more than a standard error"
+            return 1.0, f"tau = 1: {why}"
+        why = f"balanced accuracy on validation is {gain:.3f} above that of tau = 1"
+        return best, f"tau = {best:g}: {why}"
 
 
 def _mean_per_class(values: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
     """Return the mean (K,) of `values` (N,) over the rows of each class."""
-    return torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add_(0, targets, values) / counts
+    return (
+        torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add_(
+            0, targets, values
+        )
+        / counts
+    )

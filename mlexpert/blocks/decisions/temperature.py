@@ -1,4 +1,4 @@
-"""Temperature scaling: one number that makes confidences honest and changes no ranking of the classes.
+"""Temperature scaling: one number makes confidences honest and changes no ranking.
 
 Paper: Guo et al. 2017, arXiv:1706.04599, section 4.2.
 """
@@ -14,8 +14,8 @@ from torch import Tensor
 LOWEST, HIGHEST = math.log(0.02), math.log(50.0)
 GRID_SIZE = 41
 PRIOR_DEVIATION = 1.0
-"""Deviation of log T in its prior. It weighs less than one example; without it, validation rows that are all
-classified correctly would drive T to zero and every confidence to 1."""
+"""Deviation of log T in its prior. It weighs less than one example; without it, validation rows
+that are all classified correctly would drive T to zero and every confidence to 1."""
 
 
 def log_probabilities(logits: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
@@ -38,8 +38,8 @@ def log_probabilities(logits: Tensor, temperature: Tensor | float = 1.0) -> Tens
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     """Choose the temperature that gives the held-out targets the highest likelihood.
 
-    The search runs over log T between 0.02 and 50: a grid, which a second minimum does not mislead, then a
-    golden-section search around its best point.
+    The search runs over log T between 0.02 and 50: a grid, which a second minimum does not mislead,
+    then a golden-section search around its best point.
 
     Args:
         logits: (N, K) or (N, M, K) of rows that the model was not trained on.
@@ -64,10 +64,12 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
     width = (HIGHEST - LOWEST) / (GRID_SIZE - 1)
     best = min((LOWEST + width * step for step in range(GRID_SIZE)), key=cost)
-    return math.exp(_golden_section(cost, best - width, best + width))
+    return math.exp(_golden_section(cost, max(LOWEST, best - width), min(HIGHEST, best + width)))
 
 
-def _golden_section(cost: Callable[[float], float], low: float, high: float, tolerance: float = 1e-6) -> float:
+def _golden_section(
+    cost: Callable[[float], float], low: float, high: float, tolerance: float = 1e-6
+) -> float:
     """Return the minimum of a function with a single one between `low` and `high`."""
     ratio = (math.sqrt(5.0) - 1.0) / 2.0
     left, right = high - ratio * (high - low), low + ratio * (high - low)

@@ -34,7 +34,9 @@ class ImageNormalize(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if len(mean) != len(std) or not len(mean):
-            raise ValueError(f"mean and std need one value per channel, got {len(mean)} and {len(std)}")
+            raise ValueError(
+                f"mean and std need one value per channel, got {len(mean)} and {len(std)}"
+            )
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).clamp_min(MIN_STD))
 

@@ -8,7 +8,7 @@ from torch import nn
 
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two parameter groups: those of two dimensions and more, decayed, and the rest, not decayed.
+    """Return two parameter groups: two dimensions and more, decayed; the rest, not decayed.
 
     Args:
         model: Its parameters that require a gradient are grouped.

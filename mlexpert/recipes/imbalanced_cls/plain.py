@@ -17,13 +17,10 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.optim import AdamW
 
 from mlexpert.blocks.augment.flip_crop import random_crop, random_flip
 from mlexpert.blocks.decisions.argmax import Argmax
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.blocks.optimizers.parameter_groups import decay_groups
-from mlexpert.blocks.schedules import warmup_cosine
 from mlexpert.blocks.scores import classification_scores
 from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
@@ -39,14 +36,14 @@ class Plain(ClassificationRecipe):
     version: ClassVar[int] = 1
 
     def build(self, schema: Schema) -> Parts:
-        """Assemble network, cross-entropy, AdamW and argmax."""
+        """Assemble network, cross-entropy and argmax."""
         network = self.network(schema)
         decide = Argmax(schema.class_counts)
         return Parts(
             network=network,
             method=CrossEntropy(shift=self.shift, flip=self.flip),
-            optimizer=AdamW(decay_groups(network.model, self.weight_decay), lr=self.lr),
-            schedule=warmup_cosine(self.warmup),
+            optimizer=self.optimizer(network.model, schema),
+            schedule=self.schedule(schema),
             decide=decide,
             evaluate=partial(classification_scores, decide=decide.decide),
         )
@@ -55,9 +52,9 @@ class Plain(ClassificationRecipe):
 class CrossEntropy(Method):
     """Cross-entropy on the data as they are."""
 
-    def __init__(self, *, shift: int, flip: bool) -> None:
+    def __init__(self, *, shift: int | None, flip: bool) -> None:
         super().__init__()
-        self.shift, self.flip = shift, flip
+        self.shift, self.flip = shift or 0, flip
 
     def draw(self, model: nn.Module, batch: Batch) -> Batch:
         """Move and mirror images, where asked to; other inputs are left as they are."""

@@ -1,0 +1,169 @@
+"""Measure `imbalanced-cls` beside its rivals on imbalanced tables, in one run.
+
+    python benchmarks/imbalanced_cls/run.py            # everything; goes on where it was stopped
+    python benchmarks/imbalanced_cls/run.py --smoke    # a minute, to see that it works
+
+Every (task, method, fold) is one line of `results.jsonl`, so a run that was stopped goes on. The
+folds are those of StratifiedKFold(5, shuffle=True, random_state=0); our recipe holds its validation
+rows out of each training fold. The test fold is looked at once per method and fold, after training.
+`results.md` is written from the lines alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Before numpy and torch start their threads: oversubscribed cores make figures meaningless.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pandas as pd
+from rich.progress import Progress
+from sklearn.model_selection import StratifiedKFold
+
+from mlexpert.evidence.metrics import classification_metrics
+from mlexpert.recipes import get
+
+HERE = Path(__file__).parent
+OURS = {"imbalanced-cls": {}, "imbalanced-cls/plain": {}}
+SHOWN = ("pr_auc", "roc_auc", "balanced_accuracy", "macro_f1", "brier")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training and one test table of a task."""
+
+    task: str
+    number: int
+    train: pd.DataFrame
+    test: pd.DataFrame
+    target: str
+
+
+def folds(data: Path, smoke: bool) -> Iterator[Fold]:
+    """Yield the folds of every task: three tables in five folds, and adult's official split."""
+    tables = {"mammography": "class", "phoneme": "class", "adult": "income"}
+    for name, target in tables.items():
+        stem = "adult_train" if name == "adult" else name
+        table = pd.read_parquet(data / f"{stem}.parquet")
+        if smoke:
+            table = table.groupby(target).sample(frac=0.08, random_state=0)
+        splitter = StratifiedKFold(5, shuffle=True, random_state=0)
+        for number, (train, test) in enumerate(splitter.split(table, table[target])):
+            yield Fold(name, number, table.iloc[train], table.iloc[test], target)
+            if smoke:
+                break
+    if not smoke:
+        train, test = (pd.read_parquet(data / f"adult_{x}.parquet") for x in ("train", "test"))
+        for seed in range(3):
+            yield Fold("adult, official test", seed, train, test, "income")
+
+
+def run_ours(name: str, fold: Fold, smoke: bool) -> dict[str, np.ndarray]:
+    fields = {"epochs": 2} if smoke else {}
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = get(name, seed=fold.number, test=0.0, **fields)
+        fitted = recipe.fit(fold.train, target=fold.target, run_dir=folder, progress=False)
+        return {
+            "classes": fitted.classes_,
+            "probabilities": fitted.predict_proba(fold.test),
+            "labels": fitted.predict(fold.test),
+        }
+
+
+def run_rival(name: str, fold: Fold) -> dict[str, np.ndarray]:
+    from rivals import rivals
+
+    model = rivals(fold.number)[name]
+    classes, train = np.unique(fold.train[fold.target], return_inverse=True)
+    model.fit(fold.train.drop(columns=fold.target), train)
+    probabilities = model.predict_proba(fold.test.drop(columns=fold.target))
+    return {
+        "classes": classes,
+        "probabilities": probabilities,
+        "labels": classes[probabilities.argmax(axis=1)],
+    }
+
+
+def measure(name: str, fold: Fold, smoke: bool) -> dict:
+    """Train and score one method on one fold."""
+    started = time.process_time()
+    out = run_ours(name, fold, smoke) if name in OURS else run_rival(name, fold)
+    seconds = time.process_time() - started
+    position = {label: index for index, label in enumerate(out["classes"])}
+    counts = fold.train[fold.target].value_counts()
+    probabilities = np.asarray(out["probabilities"], dtype=np.float64)
+    metrics = classification_metrics(
+        probabilities / probabilities.sum(axis=1, keepdims=True),
+        np.array([position[label] for label in out["labels"]]),
+        np.array([position[label] for label in fold.test[fold.target]]),
+        train_counts=[counts[label] for label in out["classes"]],
+    )
+    return {
+        "task": fold.task,
+        "fold": fold.number,
+        "method": name,
+        "rows": [len(fold.train), len(fold.test)],
+        "cpu_seconds": round(seconds, 2),
+        **{key: None if np.isnan(value) else round(value, 5) for key, value in metrics.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="a short run, to see that it works")
+    parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    parser.add_argument("--only", metavar="METHOD", help="measure this method alone")
+    options = parser.parse_args()
+    data = Path(os.environ.get("MLEXPERT_DATA", "../shared/data"))
+    if not data.is_dir():
+        raise SystemExit(f"{data} is no folder; set MLEXPERT_DATA to where the real data lies")
+    from rivals import rivals
+
+    os.environ["MLEXPERT_HOME"] = tempfile.mkdtemp()
+    lines = Path(tempfile.mkdtemp()) / "results.jsonl" if options.smoke else HERE / "results.jsonl"
+    if options.fresh:
+        lines.unlink(missing_ok=True)
+    done = {_key(row) for row in read_lines(lines)}
+    methods = [options.only] if options.only else [*OURS, *rivals(0)]
+    todo = [
+        (name, fold)
+        for fold in folds(data, options.smoke)
+        for name in methods
+        if (fold.task, fold.number, name) not in done
+    ]
+    with Progress() as progress:
+        task = progress.add_task("", total=len(todo))
+        for name, fold in todo:
+            progress.update(task, description=f"{fold.task} {fold.number}: {name}")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                row = measure(name, fold, options.smoke)
+            with lines.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            progress.advance(task)
+    from table import write_tables
+
+    page = lines.with_name("results.md")
+    write_tables(read_lines(lines), page, ours="imbalanced-cls", shown=SHOWN)
+    print(page.read_text() if options.smoke else f"Wrote {page}")
+
+
+def read_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _key(row: dict) -> tuple[str, int, str]:
+    return row["task"], row["fold"], row["method"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""A network for tables that is an ensemble inside: its members share embeddings and layers.
+
+Papers: Gorishniy et al. 2022, arXiv:2203.05556 (embeddings of numbers); Gorishniy et al. 2024,
+arXiv:2410.24210 (TabM-mini: members differ by factors on the features and by their heads).
+Differs from the papers: a category is embedded, not one-hot; dropout drops a feature for all
+members at once, because a random number costs a CPU about as much as the product that it is for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlexpert.blocks.layers.category_embedding import CategoryEmbedding
+from mlexpert.blocks.layers.grouped_linear import GroupedLinear
+from mlexpert.blocks.layers.member_scale import MemberScale
+from mlexpert.blocks.layers.numeric_embedding import NumericEmbedding
+
+
+class TabularEnsemble(nn.Module):
+    """Classifies rows of numbers and category codes by the mean of its members' probabilities.
+
+    Train it by the mean of the members' losses: under the loss of their mean they would lean on one
+    another.
+
+    Args:
+        columns: What each of the D input columns is. For a number, its sorted training quantiles at
+            levels evenly spaced over 0..1, as many for every column; for a category, the number of
+            its codes, including 0 for missing and 1 for unseen.
+        num_classes: Classes, K.
+        num_members: Members, M (k in the paper).
+        width: Features of a hidden layer.
+        depth: Hidden layers.
+        dropout: Share of hidden features that are dropped in training.
+        num_bins: Largest number of bins of a numeric column.
+        embedding_size: Features that a numeric column becomes, and a category at most.
+
+    Raises:
+        ValueError: If there are no columns, or a column is not as said above.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Sequence[float] | int],
+        num_classes: int,
+        *,
+        num_members: int = 16,
+        width: int = 128,
+        depth: int = 2,
+        dropout: float = 0.1,
+        num_bins: int = 48,
+        embedding_size: int = 16,
+    ) -> None:
+        super().__init__()
+        if not columns:
+            raise ValueError("a table needs at least one column")
+        self.numeric = [i for i, column in enumerate(columns) if not isinstance(column, int)]
+        self.categorical = [i for i, column in enumerate(columns) if isinstance(column, int)]
+        quantiles = [column for column in columns if not isinstance(column, int)]
+        num_codes = [column for column in columns if isinstance(column, int)]
+        sizes = [min(embedding_size, (count + 1) // 2) for count in num_codes]
+        self.numbers = NumericEmbedding(quantiles, num_bins, embedding_size)
+        self.categories = nn.ModuleList(map(CategoryEmbedding, num_codes, sizes))
+        widths = [len(quantiles) * embedding_size + sum(sizes)] + [width] * depth
+        self.members = MemberScale(num_members, widths[0])
+        self.hidden = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
+        self.heads = GroupedLinear(num_members, widths[-1], num_classes)
+        self.dropout = dropout
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Classify rows.
+
+        Args:
+            inputs: (B, D) float32: numbers as they are, NaN where missing, and category codes.
+
+        Returns:
+            In training the members' logits (B, M, K); otherwise (B, K), the logarithm of the mean
+            of the members' probabilities.
+        """
+        features = self.members(self._features(inputs))  # (B, M, F)
+        for layer in self.hidden:
+            features = self._drop(F.relu(layer(features)))
+        logits = self.heads(features)
+        if self.training:
+            return logits
+        members = torch.log_softmax(logits.float(), dim=-1)
+        return members.logsumexp(dim=1) - math.log(members.shape[1])
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        embedded = [self.numbers(inputs[:, self.numeric]).flatten(1)]
+        for index, embed in zip(self.categorical, self.categories, strict=True):
+            embedded.append(embed(inputs[:, index]).to(embedded[0].dtype))
+        return torch.cat(embedded, dim=1)
+
+    def _drop(self, features: Tensor) -> Tensor:
+        if not self.training or self.dropout == 0.0:
+            return features
+        kept = torch.ones_like(features[:, :1])  # (B, 1, F): the same for all members
+        return features * F.dropout(kept, self.dropout)

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import fake_run
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix
+
+from mlexpert.errors import InputError, RunError
+from mlexpert.evidence import plots
+from mlexpert.evidence.curves import precision_recall
+from mlexpert.evidence.record import read_run
+from mlexpert.evidence.report import render
+
+VOID = {"meta", "br", "link", "img", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """Collects text and attributes, and complains about tags that do not close."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.text = ""
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_startendtag(self, tag, attrs):
+        self.note(tag, attrs)
+
+    def handle_starttag(self, tag, attrs):
+        self.note(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def note(self, tag, attrs):
+        self.tags.add(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href"):
+                self.links.append(value)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One run folder of each kind, rendered."""
+    home = tmp_path_factory.mktemp("runs")
+    kinds = {
+        name: replace(kind, num_test=min(kind.num_test, 600))
+        for name, kind in fake_run.KINDS.items()
+    }
+    return {name: fake_run.write(home / name, kind) for name, kind in kinds.items()}
+
+
+@pytest.fixture(scope="module")
+def pages(runs):
+    return {name: Page(render(run).read_text(encoding="utf-8")) for name, run in runs.items()}
+
+
+@pytest.mark.parametrize("kind", fake_run.KINDS)
+def test_one_file_that_needs_nothing_else(runs, pages, kind):
+    source = (runs[kind] / "report.html").read_text(encoding="utf-8")
+    page = pages[kind]
+    assert all(link.startswith("#") for link in page.links)
+    assert not page.tags & {"script", "link", "img", "iframe", "object"}
+    assert not re.search(r"https?:|@import|url\((?!#)", source)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert "#00fe" not in source, "a colour of the figures was left unnamed"
+    assert "nan" not in page.words.lower().split()
+    assert len(source) < 400_000
+
+
+@pytest.mark.parametrize("kind", fake_run.KINDS)
+def test_every_section_is_there(pages, kind):
+    sections = {"summary", "verdicts", "learning", "classes", "probabilities", "data", "leakage"}
+    assert sections | {"test", "setup"} <= set(pages[kind].ids)
+
+
+@pytest.mark.parametrize("kind", ["fashion", "hundred"])
+def test_the_same_folder_gives_the_same_bytes(runs, kind):
+    first = render(runs[kind]).read_bytes()
+    assert render(runs[kind]).read_bytes() == first
+
+
+def test_numbers_are_those_of_scikit_learn(runs, pages):
+    arrays = load_file(runs["fashion"] / "predictions" / "test.safetensors")
+    expected = balanced_accuracy_score(arrays["targets"], arrays["decisions"])
+    plain = balanced_accuracy_score(arrays["targets"], arrays["probabilities"].argmax(axis=1))
+    words = pages["fashion"].words
+    assert f"mean recall over 10 classes is {expected:.3f}" in words
+    assert f"{expected - plain:+.3f} against the most probable class" in words
+    validation = load_file(runs["fashion"] / "predictions" / "validation.safetensors")
+    other = balanced_accuracy_score(validation["targets"], validation["decisions"])
+    assert f"validation {other:.3f}" in words
+
+
+def test_small_confusion_matrix_shows_its_counts(runs):
+    arrays = load_file(runs["binary"] / "predictions" / "test.safetensors")
+    matrix = confusion_matrix(arrays["targets"], arrays["decisions"])
+    source = (runs["binary"] / "report.html").read_text(encoding="utf-8")
+    table = source[source.index('<table class="confusion') :]
+    cells = re.findall(r'title="[^"]* decided as [^"]*">([\d,]*)<', table)
+    assert [int(cell.replace(",", "") or 0) for cell in cells] == matrix.ravel().tolist()
+
+
+def test_sealed_run_shows_validation_and_says_so(pages):
+    words = pages["sealed"].words
+    assert "test sealed" in words
+    assert "The test split is sealed and was not opened" in words
+    assert "is sealed: no run has opened it" in words
+    assert "95 % interval 0" not in words
+
+
+def test_second_opening_is_shown(pages):
+    words = pages["binary"].words
+    assert "test opened 2 times" in words
+    assert "What this run found each time" in words
+    assert "reviewer 2 asked for <b>another</b> look" in words
+
+
+@pytest.mark.parametrize("kind", ["interrupted", "starting"])
+def test_unfinished_run_reads_not_measured(pages, kind):
+    words = pages[kind].words
+    assert "This run was interrupted" in words
+    assert words.count("Not measured:") >= 3
+    assert "predictions/validation.safetensors" in words
+
+
+def test_what_a_user_named_is_escaped(runs, pages):
+    for name in ("report.html",):
+        source = (runs["binary"] / name).read_text(encoding="utf-8")
+        assert "<b>&" not in source
+        assert "<b>another</b>" not in source
+    assert "calcification <b>&" in pages["binary"].words
+
+
+def test_odd_class_names(tmp_path):
+    names = ("$x_1$", "喵", "</svg><script>alert(1)</script>", "#00fe02 1.23456", "", "ä" * 90)
+    kind = replace(fake_run.KINDS["sealed"], names=names)
+    page = Page(render(fake_run.write(tmp_path / "run", kind)).read_text(encoding="utf-8"))
+    assert "script" not in page.tags
+    for name in names[:4]:
+        assert page.words.count(name) >= 2, name
+
+
+def test_tampered_ledger_is_said(tmp_path, runs):
+    run = shutil.copytree(runs["fashion"], tmp_path / "run")
+    ledger = run / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace("paper table 1", "nothing"))
+    words = Page(render(run).read_text(encoding="utf-8")).words
+    assert "Tampered with, or not whole" in words
+    assert "is intact" not in words
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "metrics.jsonl",
+        "final_test.json",
+        "ledger.jsonl",
+        "predictions/validation.safetensors",
+        "predictions/test.safetensors",
+    ],
+)
+@pytest.mark.parametrize("how", ["missing", "broken"])
+def test_a_missing_or_broken_file_costs_only_its_section(tmp_path, runs, name, how):
+    run = shutil.copytree(runs["fashion"], tmp_path / "run")
+    if how == "missing":
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes(b'{"half a li')
+    words = Page(render(run).read_text(encoding="utf-8")).words
+    assert "Leakage audit" in words
+    if how == "broken" and name.startswith("predictions"):
+        assert f"{name}: cannot be read" in words
+
+
+def test_sparse_run_json_is_enough(tmp_path, runs):
+    run = tmp_path / "run"
+    run.mkdir()
+    full = json.loads((runs["starting"] / "run.json").read_text())
+    sparse = {key: full[key] for key in ("recipe", "version", "schema")}
+    (run / "run.json").write_text(json.dumps(sparse))
+    assert "Not measured" in Page(render(run).read_text(encoding="utf-8")).words
+
+
+def test_null_metrics_of_a_binary_problem_are_dashes(runs):
+    opening = json.loads((runs["binary"] / "final_test.json").read_text())[-1]
+    assert opening["metrics"]["few_shot"] is None
+    record = read_run(runs["binary"])
+    assert np.isnan(record.test.metrics["few_shot"])
+    assert "few_shot" not in record.test.intervals
+
+
+def test_test_numbers_survive_without_their_predictions(tmp_path, runs):
+    run = shutil.copytree(runs["fashion"], tmp_path / "run")
+    value = json.loads((run / "final_test.json").read_text())[-1]["metrics"]["mcc"]
+    (run / "predictions" / "test.safetensors").unlink()
+    source = render(run).read_text(encoding="utf-8")
+    assert f"<td>{value:.3f}</td>" in source
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"not a run folder.*not there"):
+        render(tmp_path)
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(InputError, match="does not describe a run"):
+        render(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_report_that_cannot_be_written(tmp_path, runs):
+    run = shutil.copytree(runs["starting"], tmp_path / "run")
+    (run / "report.html").unlink()
+    (run / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"cannot write .*report\.html"):
+        render(run)
+    assert not list(run.glob(".report*"))
+
+
+def test_figures_keep_the_users_style_away():
+    import matplotlib
+
+    scores, truth = np.linspace(0, 1, 50), np.arange(50) % 3 == 0
+    curve = [(precision_recall(scores, truth), "test")]
+    before = plots.precision_recall_curves(curve, (), prevalence=0.3, title="t")
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "text.usetex": True}):
+        assert plots.precision_recall_curves(curve, (), prevalence=0.3, title="t") == before
+        assert matplotlib.rcParams["font.size"] == 30
+    assert "var(--test)" in before
+    assert "guessing" in before
+
+
+def test_rendering_loads_no_torch():
+    code = "import sys, mlexpert.evidence.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,51 @@
+"""Small data of every kind, each with a signal that a model can find in seconds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+WORDS = {"spam": ("prize", "win", "cash", "free"), "ham": ("meeting", "lunch", "tomorrow", "home")}
+
+
+def table(rows: int = 200, seed: int = 0, rare: float = 0.25) -> pd.DataFrame:
+    """Two numeric columns, one with gaps, and a categorical one; the rarer class is "yes"."""
+    rng = np.random.default_rng(seed)
+    label = rng.random(rows) < rare
+    age = rng.normal(40, 10, rows) + 12 * label
+    income = rng.lognormal(3, 1, rows)
+    income[rng.random(rows) < 0.1] = np.nan
+    city = np.where(rng.random(rows) < 0.5 + 0.3 * label, "Rome", "Oslo")
+    target = np.where(label, "yes", "no")
+    return pd.DataFrame({"age": age, "income": income, "city": city, "bought": target})
+
+
+def images(rows: int = 80, size: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Grey images (N, H, W) with a bright top (class 0), or a bright bottom (class 1)."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < 0.3).astype(np.int64)
+    pixels = rng.integers(0, 120, (rows, size, size))
+    half = size // 2
+    pixels[labels == 0, :half] += 100
+    pixels[labels == 1, half:] += 100
+    return pixels.astype(np.uint8), labels
+
+
+def texts(rows: int = 120, seed: int = 0) -> pd.DataFrame:
+    """Messages of a few words, of which some tell the class."""
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random(rows) < 0.3, "spam", "ham")
+    fill = np.array(["the", "a", "we", "see", "you", "at", "on", "it", "for", "now"])
+    lines = [
+        " ".join(rng.permutation([*rng.choice(fill, 5), *rng.choice(WORDS[label], 3)]))
+        + f" {number}"
+        for number, label in enumerate(labels)
+    ]
+    return pd.DataFrame({"message": lines, "label": labels})
+
+
+def of_kind(kind: str):
+    """Return data of a kind, as `fit` takes it."""
+    if kind == "tabular":
+        return table().rename(columns={"bought": "label"})
+    return images() if kind == "image" else texts()

@@ -1,0 +1,233 @@
+"""One conformance suite over the whole catalogue: what every recipe promises."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import mlexpert
+from mlexpert.copying import copy_recipe
+from mlexpert.data.encode import encode_targets
+from mlexpert.data.examples import Examples
+from mlexpert.fitted import Fitted
+from mlexpert.preparation import Roles, prepare
+from mlexpert.recipe import Recipe
+from mlexpert.recipes import CATALOGUE, describe, get
+from mlexpert.training.interrupt import Interrupted
+from mlexpert.training.method import Batch, Method
+from tests.small_data import of_kind, table
+
+PINNED = [f"{row.name}@{row.version}" for row in CATALOGUE]
+KINDS = ["tabular", "image", "text"]
+every_recipe = pytest.mark.parametrize("name", PINNED)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def quick(name: str, **fields) -> Recipe:
+    return get(name, **{"epochs": 2, "batch_size": 32, **fields})
+
+
+def fit(recipe: Recipe, kind: str, run_dir: Path) -> Fitted:
+    return recipe.fit(of_kind(kind), run_dir=run_dir, progress=False)
+
+
+def weights(fitted: Fitted) -> torch.Tensor:
+    state = fitted.parts.network.model.state_dict().values()
+    return torch.cat([value.double().flatten() for value in state])
+
+
+def rows_of(kind: str):
+    """Return the inputs alone."""
+    ds = of_kind(kind)
+    return ds[0] if isinstance(ds, tuple) else ds.iloc[:, :-1]
+
+
+@every_recipe
+def test_row_and_class_agree(name: str) -> None:
+    row = next(row for row in CATALOGUE if f"{row.name}@{row.version}" == name)
+    recipe = row.load()
+    assert (recipe.name, recipe.version) == (row.name, row.version)
+
+
+@every_recipe
+def test_every_field_is_documented_and_the_paper_is_named(name: str) -> None:
+    card = describe(name)
+    assert card["claim"].endswith(".") and card["paper"] and card["differs"] and card["results"]
+    undocumented = [field["name"] for field in card["fields"] if not field["doc"].endswith(".")]
+    assert undocumented == []
+    assert {field["name"] for field in card["fields"]} == {
+        field.name for field in dataclasses.fields(get(name))
+    }
+
+
+@every_recipe
+def test_results_are_where_the_card_says(name: str) -> None:
+    root = Path(mlexpert.__file__).parents[1]
+    assert (root / describe(name)["results"].strip()).is_file()
+
+
+@every_recipe
+def test_is_frozen_and_serialisable(name: str) -> None:
+    recipe = get(name, epochs=3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.epochs = 4
+    assert get(name, **json.loads(json.dumps(recipe.config()))) == recipe
+
+
+@every_recipe
+@every_kind
+def test_builds_with_its_defaults(name: str, kind: str) -> None:
+    recipe = get(name)
+    schema = prepare(recipe, of_kind(kind), Roles()).schema
+    settled = recipe.settle(schema)
+    assert recipe == get(name)
+    assert None not in [settled.epochs, settled.batch_size, settled.lr, settled.patience]
+    parts = settled.build(schema)
+    assert sum(p.numel() for p in parts.network.model.parameters() if p.requires_grad) > 100
+
+
+@every_recipe
+@every_kind
+def test_same_seed_same_weights_and_another_seed_others(
+    name: str, kind: str, tmp_path: Path
+) -> None:
+    recipe = quick(name)
+    before = torch.random.get_rng_state()
+    first = weights(fit(recipe, kind, tmp_path / "1"))
+    torch.rand(3)
+    again = weights(fit(recipe, kind, tmp_path / "2"))
+    other = weights(fit(dataclasses.replace(recipe, seed=1), kind, tmp_path / "3"))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+    torch.random.set_rng_state(before)
+
+
+@every_recipe
+def test_fit_leaves_the_global_generator_alone(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    fit(quick(name), "tabular", tmp_path)
+    assert torch.rand(1) == expected
+
+
+@every_recipe
+@every_kind
+def test_resuming_equals_not_stopping_bit_for_bit(
+    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = quick(name)
+    whole = fit(recipe, kind, tmp_path / "whole")
+
+    steps = 0
+
+    def stop(self: Method, model: torch.nn.Module, batch: Batch) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Method, "after_step", stop)
+        with pytest.raises(Interrupted, match="run_dir="):
+            fit(recipe, kind, tmp_path / "broken")
+    assert json.loads((tmp_path / "broken/run.json").read_text())["status"] == "interrupted"
+    resumed = fit(recipe, kind, tmp_path / "broken")
+    assert torch.equal(weights(whole), weights(resumed))
+    assert whole.evaluate() == pytest.approx(resumed.evaluate(), nan_ok=True, abs=0)
+
+
+@every_recipe
+@every_kind
+def test_overfits_a_tiny_batch(name: str, kind: str) -> None:
+    recipe = get(name)
+    prepared = prepare(recipe, of_kind(kind), Roles())
+    torch.manual_seed(0)
+    settled = recipe.settle(prepared.schema)
+    parts = settled.build(prepared.schema)
+    few = prepared.splits.train.select(np.arange(16))
+    inputs = parts.network.encode(few).take(torch.arange(16))
+    batch = Batch(inputs, encode_targets(few.targets, prepared.schema), torch.arange(16))
+    model = parts.network.model.train()
+    for _ in range(150):
+        parts.optimizer.zero_grad()
+        loss = parts.method.loss(model, batch)
+        (loss.total / loss.count).backward()
+        parts.optimizer.step()
+    with torch.no_grad():
+        decided = parts.network.model.eval()(batch.inputs).argmax(dim=1)
+    assert (decided == batch.targets).float().mean() == 1.0
+
+
+@every_recipe
+@every_kind
+def test_save_and_load_give_equal_predictions(name: str, kind: str, tmp_path: Path) -> None:
+    fitted = fit(quick(name), kind, tmp_path / "run")
+    rows = rows_of(kind)
+    fitted.save(tmp_path / "model")
+    loaded = mlexpert.load(tmp_path / "model")
+    assert np.array_equal(fitted.predict(rows), loaded.predict(rows))
+    assert np.array_equal(fitted.predict_proba(rows), loaded.predict_proba(rows))
+    assert np.array_equal(fitted.classes_, loaded.classes_)
+    endings = {path.suffix for path in (tmp_path / "model").rglob("*") if path.is_file()}
+    assert endings <= {".safetensors", ".json"}
+
+
+@every_recipe
+@every_kind
+def test_predictions_speak_of_the_users_labels(name: str, kind: str, tmp_path: Path) -> None:
+    fitted = fit(quick(name), kind, tmp_path)
+    ds = of_kind(kind)
+    labels = ds[1] if isinstance(ds, tuple) else ds.iloc[:, -1].to_numpy()
+    probabilities = fitted.predict_proba(rows_of(kind))
+    assert set(fitted.predict(rows_of(kind))) <= set(labels) == set(fitted.classes_)
+    assert probabilities.shape == (len(labels), 2)
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+@every_recipe
+def test_the_copied_file_runs_from_any_folder(name: str, tmp_path: Path) -> None:
+    file = copy_recipe(name, tmp_path / "mine.py")
+    table().to_csv(tmp_path / "rows.csv", index=False)
+    command = [
+        *(sys.executable, str(file), "rows.csv", "--target", "bought"),
+        *("--epochs", "1", "--run-dir", "out"),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/report.html").is_file()
+
+
+@every_recipe
+def test_validation_and_test_rows_are_never_trained_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batches that a fit draws are exactly the training rows, each once an epoch."""
+    seen: list[int] = []
+
+    def note(self: Method, model: torch.nn.Module, batch: Batch) -> None:
+        seen.extend(batch.index.tolist())
+
+    monkeypatch.setattr(Method, "after_step", note)
+    fitted = fit(quick(name, epochs=1), "tabular", tmp_path)
+    rows = fitted.facts["data"]["parts"]["train"]["rows"]
+    assert sorted(seen) == list(range(rows))
+
+
+def test_examples_of_no_part_cannot_be_described() -> None:
+    from mlexpert.data.schema import describe as describe_rows
+    from mlexpert.errors import InputError
+
+    frame = table()
+    nowhere = Examples("tabular", frame[["age"]], frame["bought"].to_numpy())
+    with pytest.raises(InputError, match="train"):
+        describe_rows(nowhere)
