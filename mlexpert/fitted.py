@@ -197,13 +197,9 @@ class Fitted:
 
     def report(self) -> Path:
         """Write `report.html` into the run folder and return its path."""
-        from mlexpert.evidence.report import render  # matplotlib: only where a figure is wanted
+        from mlexpert.evidence.report import write_report  # matplotlib: only for figures
 
-        run_dir = self._run_dir("report")
-        ledger = Ledger(self.facts["data"]["fingerprint"])
-        if ledger.path.exists():
-            ledger.export(run_dir / "ledger.jsonl")
-        return render(run_dir)
+        return write_report(self._run_dir("report"))
 
     def save(self, folder: str | Path) -> Path:
         """Save the model, as safetensors and JSON; `mlexpert.load(folder)` gives it back."""

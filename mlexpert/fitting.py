@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -23,6 +21,7 @@ from mlexpert.fitted import DATA_FACTS, Fitted, Held, predictions_of, write_arra
 from mlexpert.model_folder import save_model
 from mlexpert.preparation import Prepared, Roles, heed, prepare
 from mlexpert.recipe import Parts, Recipe
+from mlexpert.recipe_card import hash_of
 from mlexpert.run_dir import earlier_run, is_finished, new_run_dir
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Task
@@ -88,7 +87,7 @@ def fit(
         "recipe": recipe.name,
         "version": recipe.version,
         "config": settled.config(),
-        "source_hash": _source_hash(type(recipe)),
+        "source_hash": hash_of(type(recipe)),
         "seed": recipe.seed,
         "data": prepared.facts,
         "schema": schema_to_json(prepared.schema),
@@ -269,11 +268,6 @@ def _note_failure(folder: RunFolder, error: RunError) -> None:
         folder.update(status="failed", error=str(error))
     except RunError:  # The disk may be what failed.
         return
-
-
-def _source_hash(recipe: type[Recipe]) -> str:
-    """Return the hash of the recipe's own file, which tells a changed copy from its original."""
-    return hashlib.sha256(Path(inspect.getfile(recipe)).read_bytes()).hexdigest()
 
 
 def _now() -> str:

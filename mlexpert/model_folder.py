@@ -17,6 +17,7 @@ from mlexpert.blocks.backbones.restoring import restoring
 from mlexpert.data.schema import Schema, schema_from_json, schema_to_json
 from mlexpert.errors import InputError, RunError
 from mlexpert.recipe import Parts, Recipe
+from mlexpert.recipe_card import hash_of, source_hash
 
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill"}
@@ -64,6 +65,7 @@ def save_model(
             "recipe": recipe.name,
             "version": recipe.version,
             "config": recipe.config(),
+            "changed_copy": _is_changed_copy(recipe),
             "schema": schema_to_json(schema),
             **facts,
             "files": {path: _digest(beside / path) for path in _files(beside)},
@@ -176,6 +178,11 @@ def _from_catalogue(card: dict[str, Any]) -> type[Recipe]:
     from mlexpert.recipes import recipe_class
 
     wanted = f"{card['recipe']}@{card['version']}"
+    if card["changed_copy"]:
+        raise InputError(
+            f"This model was trained by a copy of {wanted} that was changed: pass its class, "
+            "mlexpert.load(folder, recipe=YourRecipe), or on the command line --recipe FILE."
+        )
     try:
         return recipe_class(wanted)
     except InputError as error:
@@ -184,6 +191,15 @@ def _from_catalogue(card: dict[str, Any]) -> type[Recipe]:
             f"the version that trained it (pip install mlexpert=={card['mlexpert']}), or, for a "
             "copied recipe, pass its class: mlexpert.load(folder, recipe=YourRecipe)."
         ) from error
+
+
+def _is_changed_copy(recipe: Recipe) -> bool:
+    """Tell whether the recipe goes by a name of the catalogue without being what stands there."""
+    from mlexpert.recipes import CATALOGUE
+
+    own = hash_of(type(recipe))
+    rows = [row for row in CATALOGUE if (row.name, row.version) == (recipe.name, recipe.version)]
+    return any(source_hash(row.file) != own for row in rows)
 
 
 def _files(folder: Path) -> list[str]:

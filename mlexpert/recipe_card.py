@@ -93,6 +93,14 @@ def source_hash(file: Path) -> str:
     return hashlib.sha256(without_header(file.read_text(encoding="utf-8")).encode()).hexdigest()
 
 
+def hash_of(recipe: type) -> str | None:
+    """Return the hash of the file that defines a recipe's class; None in a notebook or a console."""
+    try:
+        return source_hash(file_of(recipe))
+    except (OSError, TypeError):
+        return None
+
+
 def _parse(file: Path) -> ast.Module:
     try:
         return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))

@@ -433,3 +433,46 @@ def test_a_disk_that_fills_up_in_the_middle(
             fit(ROWS, tmp_path / "run", target="bought")
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"
     assert fit(ROWS, tmp_path / "run", target="bought").facts["status"] == "finished"
+
+
+# A copy that was changed
+
+
+def test_a_changed_copy_under_the_old_name_is_not_taken_for_the_original(tmp_path: Path) -> None:
+    from mlexpert.copying import copy_recipe, recipe_in
+
+    file = copy_recipe("imbalanced-cls", tmp_path / "mine.py")
+    for change, loads in (("", True), ("\n# another idea\n", False)):
+        file.write_text(file.read_text() + change)
+        mine = recipe_in(file)
+        run_dir = tmp_path / f"run{loads}"
+        mine(epochs=1).fit(ROWS, target="bought", run_dir=run_dir, progress=False)
+        assert mlexpert.load(run_dir / "model", recipe=mine).predict(ROWS).shape == (300,)
+        if loads:
+            assert mlexpert.load(run_dir / "model").recipe.name == "imbalanced-cls"
+        else:
+            with pytest.raises(InputError, match="copy of imbalanced-cls@1 that was changed"):
+                mlexpert.load(run_dir / "model")
+
+
+# Tracking
+
+
+def test_tensorboard_gets_what_the_record_gets(tmp_path: Path) -> None:
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    fitted = fit(ROWS, tmp_path, target="bought", track="tensorboard")
+    (file,) = tmp_path.rglob("events.out.tfevents.*")
+    read = events.EventAccumulator(str(file.parent))
+    read.Reload()
+    curve = [event.value for event in read.Scalars("validation/log_loss")]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    expected = [row["log_loss"] for row in rows if row["split"] == "validation"]
+    assert curve == pytest.approx(expected)
+    assert fitted.facts["status"] == "finished"
+
+
+def test_a_tracker_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import util
+
+    monkeypatch.setattr(util, "find_spec", lambda _: None)
+    refused(ROWS, tmp_path, r"mlexpert\[tensorboard\]", target="bought", track="tensorboard")

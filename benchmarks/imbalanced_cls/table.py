@@ -50,8 +50,8 @@ def _head() -> str:
             "own `predict`: for `imbalanced-cls` the prior-adjusted decision, for the others the",
             "most probable class. The rarer class is positive. Best of a column in bold.",
             "",
-            f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit or 'unknown'}; seeds are fold "
-            f"numbers; {machine['cpu'] or platform.processor()}, {torch.get_num_threads()} "
+            f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit or 'unknown'}; "
+            f"seeds are fold numbers; {machine['cpu'] or platform.processor()}, {torch.get_num_threads()} "
             f"thread(s); Python {machine['python']}, {shown}.",
         ]
     )

@@ -89,11 +89,11 @@ def predict(
 
 def report(run: Run) -> None:
     """Write a run's report again, one HTML file that opens without a network."""
-    from mlexpert.evidence.report import render
+    from mlexpert.evidence.report import write_report
 
     if not (run / "run.json").is_file():
         raise InputError(f"{run} holds no run.json; name the folder of a run.")
-    typer.echo(f"Report: {render(run)}")
+    typer.echo(f"Report: {write_report(run)}")
 
 
 def copy(

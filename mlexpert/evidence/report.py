@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mlexpert.data.ledger import Ledger
 from mlexpert.errors import RunError
 from mlexpert.evidence import sections
 from mlexpert.evidence.criteria import verdicts
@@ -20,6 +21,28 @@ from mlexpert.evidence.subgroups import section
 REPORT = "report.html"
 NOTHING = "\N{EN DASH}"
 """Stands for a number that is undefined or was not measured."""
+
+
+def write_report(run_dir: Path) -> Path:
+    """Bring the run's copy of the ledger up to date, then render.
+
+    Openings by other runs on the same data are written in the ledger alone until then.
+
+    Args:
+        run_dir: Folder that `fit` wrote.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        InputError: If the folder holds no readable `run.json`.
+        RunError: If the ledger was altered, or the report cannot be written.
+    """
+    record = read_run(Path(run_dir))
+    ledger = Ledger(record.run["data"]["fingerprint"])
+    if ledger.path.exists():
+        ledger.export(Path(run_dir) / "ledger.jsonl")
+    return render(run_dir)
 
 
 def render(run_dir: Path) -> Path:

@@ -138,16 +138,15 @@ def section(record: RunRecord, shown: PartRecord) -> dict[str, Any] | None:
         rows = [row for row in found["rows"] if row["column"] == column]
         gaps = [gap for gap in found["gaps"] if gap["column"] == column]
         measured = [gap for gap in gaps if gap["gap"] is not None]  # JSON has no NaN
-        compared = [row for row in rows if not row["small"]]
-        columns.append(
-            {
-                "name": column,
-                "rows": rows,
-                "sentences": [_sentence(gap, rows, positive) for gap in measured],
-                "uneven": len({row["classes"] for row in compared}) > 1,
-            }
-        )
-    return {"columns": columns, "positive": positive, "fewest": FEWEST_ROWS}
+        sentences = [_sentence(gap, rows, positive) for gap in measured]
+        columns.append({"name": column, "rows": rows, "sentences": sentences})
+    occurring = {row["classes"] for row in found["rows"] if not row["small"]}
+    return {
+        "columns": columns,
+        "positive": positive,
+        "fewest": FEWEST_ROWS,
+        "uneven": len(occurring) > 1,
+    }
 
 
 def _sentence(gap: Mapping[str, Any], rows: list[dict[str, Any]], positive: str | None) -> str:
@@ -160,10 +159,12 @@ def _sentence(gap: Mapping[str, Any], rows: list[dict[str, Any]], positive: str 
             + (f"the model works worse there, by {gap['gap']:.3f}." if gap["gap"] else "no gap.")
         )
     number = {row["value"]: row["positives"] for row in rows}
+    few = min(number[best], number[worst]) < FEWEST_ROWS
     return (
         f"Of the rows that are {positive}, {100 * high:.0f} % (of {number[best]:,}) are found "
         f"where {column} is {best} and {100 * low:.0f} % (of {number[worst]:,}) where it is "
-        f"{worst}: a difference in equal opportunity of {gap['gap']:.3f}."
+        f"{worst}: a difference in equal opportunity of {gap['gap']:.3f}"
+        + (", on so few rows that it may be chance." if few else ".")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
@@ -36,6 +37,11 @@ class Engine:
         if precision == "fp16" and not on_gpu:
             raise InputError(
                 "precision='fp16' needs a GPU, and none is here; use 'bf16', 'fp32' or 'auto'."
+            )
+        if log_with is not None and importlib.util.find_spec(log_with) is None:
+            raise InputError(
+                f"track={log_with!r} needs a package that is not installed: "
+                f"pip install 'mlexpert[{log_with}]'."
             )
         mixed = "no" if precision == "fp32" else precision
         self.accelerator = Accelerator(

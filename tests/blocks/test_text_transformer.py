@@ -16,9 +16,22 @@ def build(**changes) -> TextTransformer:
     return TextTransformer(**(settings | changes))
 
 
+def randomise(module: nn.Module) -> None:
+    """Give every parameter a value, also those that start at zero."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.3)
+
+
+def test_layer_starts_as_the_identity() -> None:
+    layer = TransformerLayer(16, num_heads=4, hidden=24, dropout=0.5)
+    inputs = torch.randn(2, 5, 16)
+    assert torch.equal(layer(inputs, torch.ones(2, 1, 1, 5, dtype=torch.bool)), inputs)
+
+
 def test_layer_equals_torch() -> None:
     torch.manual_seed(0)
     ours = TransformerLayer(16, num_heads=4, hidden=24, dropout=0.5).eval()
+    randomise(ours)
     reference = nn.TransformerEncoderLayer(
         16, 4, 24, dropout=0.5, activation=F.gelu, batch_first=True, norm_first=True
     ).train(False)
@@ -50,6 +63,7 @@ def test_layer_equals_torch() -> None:
 @pytest.mark.parametrize("num_layers", [0, 2])
 def test_padding_changes_nothing(pooling: str, num_layers: int) -> None:
     model = build(pooling=pooling, num_layers=num_layers).eval()
+    randomise(model)
     texts = [torch.randint(1, 50, (length,)) for length in (1, 4, 9)]
     alone = torch.cat([model(text.unsqueeze(0)) for text in texts])
     padded = nn.utils.rnn.pad_sequence([*texts, torch.ones(12, dtype=torch.long)], batch_first=True)

@@ -64,8 +64,8 @@ class Kind:
 
 
 KINDS = {
-    "fashion": Kind(),
-    "sealed": Kind(openings=0, subgroups=True),
+    "fashion": Kind(subgroups=True),
+    "sealed": Kind(openings=0),
     "binary": Kind(
         names=("healthy", "calcification <b>&"),
         largest=7000,

@@ -78,14 +78,25 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pages(runs):
-    return {name: Page(render(run).read_text(encoding="utf-8")) for name, run in runs.items()}
+def sources(runs):
+    """The report of each kind as text; the file itself is there to be rendered anew."""
+    return {name: render(run).read_text(encoding="utf-8") for name, run in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def pages(sources):
+    return {name: Page(source) for name, source in sources.items()}
+
+
+@pytest.fixture
+def no_svg(monkeypatch):
+    """Figures are put together but not laid out and written, which is what takes time."""
+    monkeypatch.setattr(plots, "to_svg", lambda figure, title: "<svg></svg>")
 
 
 @pytest.mark.parametrize("kind", fake_run.KINDS)
-def test_one_file_that_needs_nothing_else(runs, pages, kind):
-    source = (runs[kind] / "report.html").read_text(encoding="utf-8")
-    page = pages[kind]
+def test_one_file_that_needs_nothing_else(sources, pages, kind):
+    source, page = sources[kind], pages[kind]
     assert all(link.startswith("#") for link in page.links)
     assert not page.tags & {"script", "link", "img", "iframe", "object"}
     assert not re.search(r"https?:|@import|url\((?!#)", source)
@@ -103,9 +114,8 @@ def test_every_section_is_there(pages, kind):
 
 
 @pytest.mark.parametrize("kind", ["fashion", "hundred"])
-def test_the_same_folder_gives_the_same_bytes(runs, kind):
-    first = render(runs[kind]).read_bytes()
-    assert render(runs[kind]).read_bytes() == first
+def test_the_same_folder_gives_the_same_bytes(runs, sources, kind):
+    assert render(runs[kind]).read_text(encoding="utf-8") == sources[kind]
 
 
 def test_numbers_are_those_of_scikit_learn(runs, pages):
@@ -120,10 +130,10 @@ def test_numbers_are_those_of_scikit_learn(runs, pages):
     assert f"validation {other:.3f}" in words
 
 
-def test_small_confusion_matrix_shows_its_counts(runs):
+def test_small_confusion_matrix_shows_its_counts(runs, sources):
     arrays = load_file(runs["binary"] / "predictions" / "test.safetensors")
     matrix = confusion_matrix(arrays["targets"], arrays["decisions"])
-    source = (runs["binary"] / "report.html").read_text(encoding="utf-8")
+    source = sources["binary"]
     table = source[source.index('<table class="confusion') :]
     cells = re.findall(r'title="[^"]* decided as [^"]*">([\d,]*)<', table)
     assert [int(cell.replace(",", "") or 0) for cell in cells] == matrix.ravel().tolist()
@@ -152,11 +162,10 @@ def test_unfinished_run_reads_not_measured(pages, kind):
     assert "predictions/validation.safetensors" in words
 
 
-def test_what_a_user_named_is_escaped(runs, pages):
-    for name in ("report.html",):
-        source = (runs["binary"] / name).read_text(encoding="utf-8")
-        assert "<b>&" not in source
-        assert "<b>another</b>" not in source
+def test_what_a_user_named_is_escaped(sources, pages):
+    for named in ("<b>&", "<b>another</b>", "<i>Lyon"):
+        assert named not in sources["binary"]
+        assert named in pages["binary"].words
     assert "calcification <b>&" in pages["binary"].words
 
 
@@ -169,6 +178,7 @@ def test_odd_class_names(tmp_path):
         assert page.words.count(name) >= 2, name
 
 
+@pytest.mark.usefixtures("no_svg")
 def test_tampered_ledger_is_said(tmp_path, runs):
     run = shutil.copytree(runs["fashion"], tmp_path / "run")
     ledger = run / "ledger.jsonl"
@@ -186,9 +196,11 @@ def test_tampered_ledger_is_said(tmp_path, runs):
         "ledger.jsonl",
         "predictions/validation.safetensors",
         "predictions/test.safetensors",
+        "predictions/test_subgroups.json",
     ],
 )
 @pytest.mark.parametrize("how", ["missing", "broken"])
+@pytest.mark.usefixtures("no_svg")
 def test_a_missing_or_broken_file_costs_only_its_section(tmp_path, runs, name, how):
     run = shutil.copytree(runs["fashion"], tmp_path / "run")
     if how == "missing":
@@ -197,8 +209,44 @@ def test_a_missing_or_broken_file_costs_only_its_section(tmp_path, runs, name, h
         (run / name).write_bytes(b'{"half a li')
     words = Page(render(run).read_text(encoding="utf-8")).words
     assert "Leakage audit" in words
-    if how == "broken" and name.startswith("predictions"):
-        assert f"{name}: cannot be read" in words
+    if name.startswith("predictions"):
+        assert f"{name}: {'cannot be read' if how == 'broken' else 'not there'}" in words
+    assert ("By subgroup" in words) == (name != "predictions/test_subgroups.json")
+
+
+def test_subgroups_show_their_numbers_and_what_the_gap_means(runs, pages):
+    found = json.loads((runs["binary"] / "predictions" / "test_subgroups.json").read_text())
+    gaps = {(gap["column"], gap["metric"]): gap for gap in found["gaps"]}
+    words = pages["binary"].words
+    gap = gaps["sex", "balanced_accuracy"]
+    assert (
+        f"Balanced accuracy is {gap['best_score']:.3f} where sex is {gap['best']} and "
+        f"{gap['worst_score']:.3f} where it is {gap['worst']}: the model works worse there, by "
+        f"{gap['gap']:.3f}."
+    ) in words
+    assert gaps["device", "recall"]["gap"] is None
+    assert words.count("the gap needs two values of at least 30 rows") == 1
+    assert "Of the rows that are calcification <b>&, " in words
+    assert "on so few rows that it may be chance" in words
+    small = [row for row in found["rows"] if row["small"]]
+    assert words.count("fewer than 30 rows") == len(small) + 1
+    assert "Subgroups" in words
+    for row in found["rows"]:
+        tag = " fewer than 30 rows" if row["small"] else ""
+        assert f"{row['value']}{tag}{row['rows']:,} ({100 * row['share']:.1f} %)" in words
+
+
+@pytest.mark.parametrize("kind", ["sealed", "starting"])
+def test_without_subgroups_there_is_no_such_section(pages, kind):
+    assert "ubgroup" not in pages[kind].words
+
+
+def test_notes_of_intervals_stand_beside_them(runs, pages):
+    notes = json.loads((runs["hundred"] / "final_test.json").read_text())[-1]["notes"]
+    beside = notes["worst_class_recall"]
+    assert pages["hundred"].words.count(f"Interval: {beside}.") == 1
+    for note in notes.values():
+        assert note in pages["hundred"].words
 
 
 def test_sparse_run_json_is_enough(tmp_path, runs):
@@ -218,6 +266,7 @@ def test_null_metrics_of_a_binary_problem_are_dashes(runs):
     assert "few_shot" not in record.test.intervals
 
 
+@pytest.mark.usefixtures("no_svg")
 def test_test_numbers_survive_without_their_predictions(tmp_path, runs):
     run = shutil.copytree(runs["fashion"], tmp_path / "run")
     value = json.loads((run / "final_test.json").read_text())[-1]["metrics"]["mcc"]
@@ -235,6 +284,7 @@ def test_what_is_no_run_is_refused(tmp_path):
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.usefixtures("no_svg")
 def test_report_that_cannot_be_written(tmp_path, runs):
     run = shutil.copytree(runs["starting"], tmp_path / "run")
     (run / "report.html").unlink()

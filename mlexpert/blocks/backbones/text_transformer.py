@@ -136,6 +136,10 @@ class TransformerLayer(nn.Module):
         self.hidden_in = nn.Linear(width, hidden)
         self.hidden_out = nn.Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
+        # A layer starts as the identity, so training starts from the convolution alone.
+        for last in (self.attention_out, self.hidden_out):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
         """Return the output (B, T, D); `mask` (B, 1, 1, T) is True where a token may be seen."""
