@@ -41,6 +41,7 @@ class Defaults:
     weight_decay: float
     patience: int
     clip_norm: float
+    ema: float
     shift: int
 
 
@@ -111,13 +112,11 @@ class ClassificationRecipe(Recipe):
 def _defaults(schema: Schema) -> Defaults:
     """Return what suits this kind and amount of data; benchmarks/LOG.md says how it was found."""
     if schema.kind == "image":
-        return Defaults(20, 64, lr=0.1, weight_decay=5e-4, patience=0, clip_norm=0.0, shift=2)
+        return Defaults(20, 64, 0.1, 5e-4, patience=0, clip_norm=0.0, ema=0.0, shift=2)
     if schema.kind == "text":
-        return Defaults(15, 64, lr=2e-3, weight_decay=0.01, patience=0, clip_norm=1.0, shift=0)
+        return Defaults(15, 64, 2e-3, 0.01, patience=0, clip_norm=1.0, ema=0.0, shift=0)
     batch_size = min(1024, max(64, 2 ** round(math.log2(schema.num_examples / 64))))
-    return Defaults(
-        100, batch_size, lr=2e-3, weight_decay=3e-4, patience=16, clip_norm=1.0, shift=0
-    )
+    return Defaults(150, batch_size, 2e-3, 3e-4, patience=16, clip_norm=1.0, ema=0.99, shift=0)
 
 
 def _image_network(recipe: ClassificationRecipe, schema: Schema) -> Network:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file
 from torch import Tensor
 
 from mlexpert.data.encode import encode_targets
@@ -22,11 +22,11 @@ from mlexpert.data.seal import Sealed, open_sealed
 from mlexpert.errors import InputError
 from mlexpert.evidence.bootstrap import bootstrap_intervals
 from mlexpert.evidence.metrics import classification_metrics
-from mlexpert.evidence.subgroups import subgroup_gaps, subgroup_metrics
 from mlexpert.model_folder import CARD, load_model, save_model
+from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipe import Parts, Recipe
-from mlexpert.training.tracking import RUN, disk_error, write_json
+from mlexpert.training.tracking import RUN, write_json
 from mlexpert.training.trainer import logits_of
 
 FINAL_TEST = "final_test.json"
@@ -294,48 +294,3 @@ def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:
         path = path / "model"
     saved = load_model(path, recipe)
     return Fitted(saved.recipe, saved.schema, saved.parts, facts=saved.facts)
-
-
-def predictions_of(parts: Parts, logits: Tensor) -> dict[str, np.ndarray]:
-    """Return probabilities, their uncalibrated twins and the decisions, for logits (N, K)."""
-    return {
-        "probabilities": parts.decide.probabilities(logits).float().numpy(),
-        "uncalibrated": logits.softmax(dim=-1).numpy(),
-        "decisions": parts.decide.decide(logits).numpy(),
-    }
-
-
-def write_arrays(run_dir: Path, part: str, arrays: dict[str, np.ndarray]) -> None:
-    """Write the predictions for one part into the run folder.
-
-    Raises:
-        RunError: If the disk is full or read-only.
-    """
-    path = run_dir / "predictions" / f"{part}.safetensors"
-    payload = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(payload)
-    except OSError as error:
-        raise disk_error(path.parent, error) from error
-
-
-def write_subgroups(
-    run_dir: Path, part: str, arrays: dict[str, np.ndarray], examples: Examples, schema: Schema
-) -> None:
-    """Write the results by subgroup of one part beside its predictions, where there are subgroups.
-
-    Raises:
-        RunError: If the disk is full or read-only.
-    """
-    if examples.subgroups is None:
-        return
-    rows = subgroup_metrics(
-        arrays["probabilities"],
-        arrays["decisions"],
-        arrays["targets"],
-        examples.subgroups,
-        train_counts=schema.class_counts,
-    )
-    path = run_dir / "predictions" / f"{part}_subgroups.json"
-    write_json(path, {"rows": rows, "gaps": subgroup_gaps(rows)})

@@ -17,8 +17,9 @@ from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema, schema_to_json
 from mlexpert.environment import environment, packages
 from mlexpert.errors import InputError, RunError
-from mlexpert.fitted import DATA_FACTS, Fitted, Held, predictions_of, write_arrays, write_subgroups
+from mlexpert.fitted import DATA_FACTS, Fitted, Held
 from mlexpert.model_folder import save_model
+from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
 from mlexpert.preparation import Prepared, Roles, heed, prepare
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of
@@ -214,6 +215,7 @@ def plan_of(recipe: Recipe, parts: Parts, *, progress: bool) -> Plan:
         microbatch=recipe.microbatch,
         patience=recipe.patience or 0,
         clip_norm=recipe.clip_norm or 0.0,
+        ema=recipe.ema or 0.0,
         monitor=parts.monitor,
         show_progress=progress,
     )

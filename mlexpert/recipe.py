@@ -62,7 +62,7 @@ class Parts:
     schedule: Callable[[float], float]
     decide: DecisionRule
     evaluate: Callable[[Tensor, Tensor], dict[str, float]]
-    monitor: str = "log_loss"
+    monitor: str = "calibrated_log_loss"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,9 @@ class Recipe:
     recipe's own choice."""
     clip_norm: float | None = None
     """Largest gradient norm of a step; 0 does not clip. None: the recipe's own choice."""
+    ema: float | None = None
+    """Decay per step of the moving average of the weights that is evaluated and kept; 0 takes the
+    weights themselves. None: the recipe's own choice."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass. auto: bf16 on a GPU that has it, else fp32."""
     microbatch: int | None = None
@@ -118,6 +121,7 @@ class Recipe:
         for name in ("lr", "weight_decay", "patience", "clip_norm"):
             value = getattr(self, name)
             self.require(value is None or value >= 0, name, "0 or more")
+        self.require(self.ema is None or 0 <= self.ema < 1, "ema", "0 or more and below 1")
         self.require(0 < self.validation < 1, "validation", "a share between 0 and 1")
         self.require(0 <= self.test < 1, "test", "a share of 0 or more and below 1")
         self.require(self.validation + self.test < 1, "test", "small enough to leave training rows")

@@ -94,7 +94,7 @@ def source_hash(file: Path) -> str:
 
 
 def hash_of(recipe: type) -> str | None:
-    """Return the hash of the file that defines a recipe's class; None in a notebook or a console."""
+    """Return the hash of the file that defines a recipe's class; None in a notebook."""
     try:
         return source_hash(file_of(recipe))
     except (OSError, TypeError):

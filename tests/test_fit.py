@@ -59,7 +59,7 @@ def test_the_run_folder_holds_all_there_is_to_know(finished: Path) -> None:
     assert facts["packages"]["torch"] and facts["environment"]["device"] == "cpu"
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [row["split"] for row in rows] == [*["train", "validation"] * 2, "train_clean"]
-    curve = [row["log_loss"] for row in rows if row["split"] == "validation"]
+    curve = [row["calibrated_log_loss"] for row in rows if row["split"] == "validation"]
     assert facts["best"]["value"] == min(curve)
     assert {"best", "last", "decision", "leakage", "schema"} <= facts.keys()
 

@@ -51,8 +51,8 @@ def _head() -> str:
             "most probable class. The rarer class is positive. Best of a column in bold.",
             "",
             f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit or 'unknown'}; "
-            f"seeds are fold numbers; {machine['cpu'] or platform.processor()}, {torch.get_num_threads()} "
-            f"thread(s); Python {machine['python']}, {shown}.",
+            f"seeds are fold numbers; {machine['cpu'] or platform.processor()}, "
+            f"{torch.get_num_threads()} thread(s); Python {machine['python']}, {shown}.",
         ]
     )
 

@@ -98,6 +98,11 @@ def from_inputs(x: Any) -> Columns:
     if isinstance(x, pd.DataFrame):
         return from_frame(x)
     if isinstance(x, pd.Series):
+        if x.dtype.kind in "biuf":
+            raise InputError(
+                "X is one series of numbers: one row of a frame is frame.iloc[[i]], one column "
+                "frame[[name]]"
+            )
         x = x.tolist()
     tensor = is_instance(x, "torch", "Tensor")
     x = unwrap(x)
@@ -106,8 +111,7 @@ def from_inputs(x: Any) -> Columns:
     if not isinstance(x, np.ndarray):
         raise InputError(
             f"inputs of type {type(x).__name__} are not known: give an array, a tensor, a "
-            "DataFrame, a list of strings or images"
-            + (" (a sparse matrix: X.toarray())" if "scipy.sparse" in str(type(x)) else "")
+            f"DataFrame, a list of strings or images{_instead_of(x)}"
         )
     if x.ndim == 1 and x.dtype.kind in "UOS":
         return _from_list(x.tolist())
@@ -122,6 +126,16 @@ def from_inputs(x: Any) -> Columns:
     raise InputError(
         f"X of shape {x.shape} is neither a table (N, D) nor images (N, H, W, C){hint}"
     )
+
+
+def _instead_of(x: Any) -> str:
+    """Return what to give instead of a form that is often met and not taken."""
+    if "scipy.sparse" in str(type(x)):
+        return " (a sparse matrix: X.toarray())"
+    if is_image(x):
+        return " (one image: [image])"
+    loader = is_instance(x, "torch.utils.data", "DataLoader")
+    return " (a DataLoader: loader.dataset)" if loader else ""
 
 
 def _from_list(values: list[Any]) -> Columns:

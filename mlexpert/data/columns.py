@@ -52,6 +52,7 @@ class Columns:
 
 def from_frame(frame: pd.DataFrame) -> Columns:
     """Bring a DataFrame into columns; images are found by the first value of an object column."""
+    index = [str(name) for name in frame.index.names if name is not None]
     frame = frame.reset_index(drop=True)
     frame.columns = pd.Index([str(name) for name in frame.columns], dtype=object)
     repeated = frame.columns[frame.columns.duplicated()].unique()
@@ -71,7 +72,9 @@ def from_frame(frame: pd.DataFrame) -> Columns:
         elif isinstance(first, list | tuple | dict | set | np.ndarray):
             opaque[name] = f"values of type {type(first).__name__}"
     order = tuple(frame.columns)
-    return Columns(frame.drop(columns=[*images, *opaque]), images, opaque, order=order)
+    note = f"the index of the frame ({listing(index)}) left out: reset_index() makes columns of it"
+    plain = frame.drop(columns=[*images, *opaque])
+    return Columns(plain, images, opaque, order=order, notes=(note,) if index else ())
 
 
 def _plain(series: pd.Series) -> pd.Series:
@@ -82,9 +85,19 @@ def _plain(series: pd.Series) -> pd.Series:
 
 
 def from_dataset(dataset: datasets.Dataset) -> Columns:
-    """Bring a Hugging Face dataset into columns, with the roles that its features declare."""
+    """Bring a Hugging Face dataset into columns, with the roles that its features declare.
+
+    Raises:
+        InputError: A transform is set on it, which would not be applied; or images are missing.
+    """
     import datasets as hf
 
+    if dataset.format["type"] == "custom":
+        raise InputError(
+            "the dataset has a transform (set_transform or with_transform), which would not be "
+            "applied: make its result part of the data with map(...), or take it off with "
+            "with_format(None)"
+        )
     table: pa.Table = dataset.with_format("arrow")[:]
     plain: dict[str, pd.Series] = {}
     images: dict[str, Images] = {}
@@ -110,7 +123,11 @@ def from_dataset(dataset: datasets.Dataset) -> Columns:
 
 
 def from_rows(rows: list[Any]) -> Columns:
-    """Bring items of a torch dataset into columns: each a pair (x, y) or a dict of named values."""
+    """Bring items of a torch dataset into columns: each a pair (x, y) or a dict of named values.
+
+    Raises:
+        InputError: There are none, or they are of another form.
+    """
     if not rows:
         raise InputError("the dataset has no rows")
     first = rows[0]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlexpert.data import sources
-from mlexpert.data.columns import Columns, refuse_missing
+from mlexpert.data.columns import Columns, is_instance, refuse_missing
 from mlexpert.data.examples import Examples, Kind
 from mlexpert.data.nearest import did_you_mean, listing
 from mlexpert.data.roles import Roles, find_roles
@@ -93,6 +93,8 @@ def read_inputs(
     """
     if kind == "text" and isinstance(x, str) and not os.path.exists(x):
         raise InputError(f"there is no file {x[:80]!r}. (Texts to predict are given in a list.)")
+    if schema.image is not None:
+        _refuse_one_image(x, schema.image.channels)
     parts = sources.load(x, target=None, for_prediction=True)
     if list(parts) != ["all"]:
         raise InputError(f"one set of rows is needed here, not the splits {listing(parts)}")
@@ -107,6 +109,18 @@ def read_inputs(
         name = _input_column(columns, kind, inputs)
         roles = Roles(kind, (name,), {}, None, None, None, (), columns.notes)
     return _examples(columns, roles, "all")
+
+
+def _refuse_one_image(x: Any, channels: int) -> None:
+    """Raise an error where one image stands for a stack: it would be read as several grey ones."""
+    if not (isinstance(x, np.ndarray) or is_instance(x, "torch", "Tensor")):
+        return
+    shape = tuple(x.shape)
+    if len(shape) == 2 or (len(shape) == 3 and channels == 3 and shape[0] in (3, 4)):
+        grey = f", and {shape[0]} grey images X[:, None]" if len(shape) == 3 else ""
+        raise InputError(
+            f"X of shape {shape} looks like one image: a stack of one is X[None]{grey}"
+        )
 
 
 def _table_roles(columns: Columns, schema: Schema) -> tuple[Columns, Roles]:
@@ -161,7 +175,7 @@ def _input_column(columns: Columns, kind: Kind, inputs: str | Sequence[str] | No
     if len(found) != 1:
         raise InputError(
             f"the model predicts from one column of {kind}s, and {len(found)} are found; columns: "
-            f"{listing(columns.order)}. Name it with inputs="
+            f"{listing(columns.order)}. Give that column alone"
         )
     return found[0]
 
@@ -171,8 +185,8 @@ def _examples(columns: Columns, roles: Roles, part: str) -> Examples:
     for name in (*roles.inputs, roles.target, roles.group, roles.time, *roles.subgroups):
         if name is not None and name not in columns.order:
             raise InputError(
-                f"the {part} split has no column {name!r}, which the train split has; columns: "
-                f"{listing(columns.order)}"
+                f"the {part} split has no column {name!r}, which the train split has: add it, or "
+                f"leave that split out; columns: {listing(columns.order)}"
             )
     frame = columns.frame
     where = "column {!r}" if part == "all" else f"column {{!r}} of the {part} split"
@@ -244,7 +258,8 @@ def _times(series: pd.Series, where: str) -> np.ndarray:
         return as_numeric(series).to_numpy(np.float64)
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"{where} cannot be put in order: give numbers, dates or ISO 8601 strings ({error})"
+            f"{where} cannot be put in order: give numbers, dates or ISO 8601 strings "
+            f"({str(error).splitlines()[0]})"
         ) from error
 
 

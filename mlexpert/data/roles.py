@@ -58,6 +58,9 @@ def find_roles(
     _present(columns, [name for name in (group,) if name is not None], "group")
     _present(columns, [name for name in (time,) if name is not None], "time")
     by = tuple(_present(columns, subgroups, "subgroups"))
+    for name, argument in ((group, "group"), (time, "time")):
+        if name is not None and name == found_target:
+            raise InputError(f"column {name!r} is the target; {argument}= takes another one")
     notes = list(columns.notes)
     named = inputs is not None
     if named:
@@ -89,6 +92,8 @@ def _present(columns: Columns, names: str | Iterable[str] | None, argument: str)
                 f"there is no column {name!r}, named by {argument}=; columns: "
                 f"{listing(columns.order)}." + did_you_mean(name, columns.order)
             )
+        if wanted.count(name) > 1:
+            raise InputError(f"column {name!r} is named more than once by {argument}=")
     return wanted
 
 

@@ -48,7 +48,7 @@ def load(ds: Any, *, target: str | None, for_prediction: bool) -> dict[str, Colu
     if isinstance(ds, Mapping):  # DatasetDict and IterableDatasetDict are dicts too
         return _by_split(ds, target, for_prediction)
     if is_instance(ds, "torch.utils.data", "Dataset"):
-        return {"all": _from_torch(ds, target)}
+        return {"all": _from_torch(ds, target, for_prediction)}
     if isinstance(ds, tuple) and len(ds) == 2 and not (for_prediction and isinstance(ds[0], str)):
         return {"all": arrays.from_pair(*ds, target)}
     if isinstance(ds, pd.DataFrame):
@@ -57,6 +57,8 @@ def load(ds: Any, *, target: str | None, for_prediction: bool) -> dict[str, Colu
         return {"all": arrays.from_inputs(ds)}
     if arrays.is_sequence(ds):
         raise InputError("inputs without labels: give the pair (X, y), or a DataFrame and target=")
+    if is_instance(ds, "torch.utils.data", "DataLoader"):
+        raise InputError("a DataLoader draws its own batches: give its dataset, loader.dataset")
     raise InputError(f"data of type {type(ds).__name__} is not known. Give {ACCEPTED}")
 
 
@@ -121,6 +123,11 @@ def _by_path(ds: str | Path, for_prediction: bool) -> dict[str, Columns]:
 
 
 def _from_folder(folder: Path, for_prediction: bool) -> dict[str, Columns]:
+    if any((folder / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        raise InputError(
+            f"folder {str(folder)!r} holds a dataset of datasets.save_to_disk: pass "
+            "datasets.load_from_disk(folder), or write it as a parquet file with to_parquet(...)"
+        )
     inside = folders.subfolders(folder)
     splits = {name: path for name, path in inside.items() if name.lower() in SPLITS}
     if not splits or len(splits) < len(inside) or "train" not in {name.lower() for name in splits}:
@@ -149,7 +156,9 @@ def _from_file(path: Path) -> Columns:
         ValueError,
         EOFError,
     ) as error:  # pyarrow's and pandas' errors are of these types
-        raise InputError(f"file {str(path)!r} cannot be read as {suffix}: {error}") from error
+        raise InputError(
+            f"file {str(path)!r} cannot be read as {suffix}: {str(error).strip()}"
+        ) from error
     if not columns.order:
         raise InputError(f"file {str(path)!r} has no columns")
     return columns
@@ -159,7 +168,16 @@ READERS = {".parquet": "", ".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz":
 
 
 def _read_csv(path: Path, separator: str) -> Columns:
-    return from_frame(pd.read_csv(path, sep=separator, low_memory=False))
+    frame = pd.read_csv(path, sep=separator, low_memory=False)
+    names = [str(name) for name in frame.columns]
+    other = next((mark for mark in ";\t|," if len(names) == 1 and mark in names[0]), None)
+    if other is not None:
+        raise InputError(
+            f"file {str(path)!r} has one column, {names[0][:80]!r}: it seems to be separated by "
+            f"{other!r}. Write it with {separator!r}, or read it with "
+            f"pandas.read_csv(..., sep={other!r}) and pass the frame"
+        )
+    return from_frame(frame)
 
 
 def _read_parquet(path: Path) -> Columns:
@@ -204,11 +222,14 @@ def _read_through(ds: Any) -> Any:
     return datasets.Dataset.from_list(rows, features=ds.features)
 
 
-def _from_torch(ds: Any, target: str | None) -> Columns:
+def _from_torch(ds: Any, target: str | None, for_prediction: bool) -> Columns:
     from torch.utils.data import IterableDataset, TensorDataset
 
     if isinstance(ds, TensorDataset) and len(ds.tensors) == 2:
         return arrays.from_pair(*ds.tensors, target)
-    if isinstance(ds, IterableDataset):
-        return from_rows(list(ds))
-    return from_rows([ds[i] for i in range(len(ds))])
+    if isinstance(ds, TensorDataset) and len(ds.tensors) == 1 and for_prediction:
+        return arrays.from_inputs(ds.tensors[0])
+    rows = list(ds) if isinstance(ds, IterableDataset) else [ds[i] for i in range(len(ds))]
+    if for_prediction and rows and not isinstance(rows[0], tuple | list | dict):
+        return arrays.from_inputs(rows)
+    return from_rows(rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,8 +39,8 @@ class PartRecord:
     uncalibrated: np.ndarray | None
     metrics: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
-    notes: Mapping[str, str]
-    subgroups: Mapping[str, Any] | None
+    notes: Mapping[str, str] = field(default_factory=dict)
+    subgroups: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

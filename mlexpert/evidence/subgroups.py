@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlexpert.data.table import as_categories
 from mlexpert.errors import InputError
 from mlexpert.evidence.metrics import mean_defined
 from mlexpert.evidence.predictions import Predictions, check_counts, positive_class
@@ -194,6 +193,8 @@ def _scores(
 
 def _values(series: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each value of a column, as a reader knows it, and where (N,) it stands."""
+    from mlexpert.data.table import as_categories  # pandas: a report does without it
+
     names = as_categories(series)
     absent = names.isna().to_numpy()
     numbers = _numbers(names)

@@ -113,12 +113,12 @@ def unpack(
     optimizer: Optimizer,
 ) -> dict[str, Tensor]:
     """Put a packed state back in place, and return the extra tensors."""
-    model.load_state_dict(_under("model.", tensors))
-    method.load_state_dict(_under("method.", tensors))
+    model.load_state_dict(under("model.", tensors))
+    method.load_state_dict(under("method.", tensors))
     state: dict[int, dict[str, Any]] = {
         int(index): dict(slots) for index, slots in rest["slots"].items()
     }
-    for key, value in _under("optimizer.", tensors).items():
+    for key, value in under("optimizer.", tensors).items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     groups = [_with_tuples(group) for group in rest["groups"]]
@@ -126,10 +126,11 @@ def unpack(
     torch.set_rng_state(tensors["rng.cpu"])
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
-    return _under("extra.", tensors)
+    return under("extra.", tensors)
 
 
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix`, without it."""
     return {
         name.removeprefix(prefix): value
         for name, value in tensors.items()

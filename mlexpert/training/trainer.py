@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from mlexpert.data.batches import Store, batches, cut, epoch_order
 from mlexpert.errors import RunError
 from mlexpert.training import checkpoint
+from mlexpert.training.average import WeightAverage
 from mlexpert.training.interrupt import Interrupted, StopSignal
 from mlexpert.training.method import Batch, Method, Task
 from mlexpert.training.precision import Engine
@@ -36,6 +38,7 @@ class Plan:
     microbatch: int | None = None
     patience: int = 0
     clip_norm: float = 0.0
+    ema: float = 0.0
     monitor: str = "log_loss"
     show_progress: bool = True
 
@@ -94,6 +97,7 @@ class Trainer:
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.at = Position()
         self.best_weights: dict[str, Tensor] = {}
+        self.average = WeightAverage(self.model, plan.ema) if plan.ema else None
         # Reading a number back waits for a GPU, so there the loss is looked at only now and then.
         self.look_every = 1 if engine.device.type == "cpu" else 50
         self._loss = torch.zeros((), device=engine.device)
@@ -169,6 +173,8 @@ class Trainer:
 
         if self.engine.step(self.optimizer, prepare):
             self.at.moved += 1
+            if self.average is not None:
+                self.average.update()
             self.method.after_step(self.model, batch)
         self._loss += total
         self._count += count
@@ -180,23 +186,23 @@ class Trainer:
         self._loss, self._count = torch.zeros_like(self._loss), 0.0
         lr = self.optimizer.param_groups[0]["lr"]
         self.folder.log({**row, "split": "train", "loss": mean, "lr": lr})
-        scores = self.evaluate(
-            logits_of(self.model, validation.store, self.engine.device), validation.targets.cpu()
-        )
-        self.folder.log({**row, "split": "validation", **scores})
-
         monitor = self.plan.monitor
+        with self.average.in_place() if self.average is not None else nullcontext():
+            logits = logits_of(self.model, validation.store, self.engine.device)
+            scores = self.evaluate(logits, validation.targets.cpu())
+            if not math.isfinite(scores[monitor]):
+                raise RunError(
+                    f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. "
+                    f"{self._kept()}"
+                )
+            is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
+            if is_best:
+                state = self.model.state_dict()
+                self.best_weights = {name: value.clone() for name, value in state.items()}
+        self.folder.log({**row, "split": "validation", **scores})
         self.at.last = {"epoch": self.at.epoch, **scores}
-        if not math.isfinite(scores[monitor]):
-            raise RunError(
-                f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. "
-                f"{self._kept()}"
-            )
-        if not self.at.best or scores[monitor] < self.at.best[monitor]:
+        if is_best:
             self.at.best, self.at.stale = dict(self.at.last), 0
-            self.best_weights = {
-                name: value.clone() for name, value in self.model.state_dict().items()
-            }
         else:
             self.at.stale += 1
         self.at.done = bool(self.plan.patience) and self.at.stale >= self.plan.patience
@@ -225,8 +231,10 @@ class Trainer:
 
     def _checkpoint(self) -> Path:
         self.at.loss_sum, self.at.loss_count = float(self._loss), float(self._count)
-        best = {f"best.{name}": value for name, value in self.best_weights.items()}
-        tensors, rest = checkpoint.pack(self.model, self.method, self.optimizer, best)
+        extra = {f"best.{name}": value for name, value in self.best_weights.items()}
+        if self.average is not None:
+            extra |= {f"average.{name}": value for name, value in self.average.state().items()}
+        tensors, rest = checkpoint.pack(self.model, self.method, self.optimizer, extra)
         path = checkpoint.write(
             self.folder.checkpoints,
             self.at.step,
@@ -246,9 +254,10 @@ class Trainer:
             tensors, state["optimizer"], self.model, self.method, self.optimizer
         )
         device = self.engine.device
-        self.best_weights = {
-            name.removeprefix("best."): value.to(device) for name, value in extra.items()
-        }
+        best = checkpoint.under("best.", extra)
+        self.best_weights = {name: value.to(device) for name, value in best.items()}
+        if self.average is not None:
+            self.average.restore(checkpoint.under("average.", extra))
         self.at = Position(**state["position"])
         self._loss, self._count = torch.tensor(self.at.loss_sum, device=device), self.at.loss_count
         self.folder.forget_after(self.at.step)

@@ -211,7 +211,6 @@ def test_tables_from_every_form(source):
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: x.tolist()])
 def test_a_matrix_is_a_table_with_numbered_columns(kind):
     x = RNG.normal(size=(N, 4))
-    x[3, 1] = np.nan
     examples = read((kind(x), LABELS))["all"]
     assert list(examples.inputs.columns) == ["x0", "x1", "x2", "x3"]
     np.testing.assert_array_equal(examples.inputs.to_numpy(), x)
@@ -264,6 +263,12 @@ def test_roles_named_by_the_user():
     np.testing.assert_array_equal(strings["all"].times, examples.times)
     assert list(read(frame, inputs=["age", "day"])["all"].inputs.columns) == ["age", "day"]
     assert list(read(frame, inputs="person", target="label")["all"].input_names) == ["person"]
+
+
+def test_a_named_index_is_left_out_and_noted():
+    examples = read(table().assign(person=np.arange(N)).set_index("person"))["all"]
+    assert "person" not in examples.input_names
+    assert any("'person'" in note and "reset_index()" in note for note in examples.notes)
 
 
 def test_an_image_beside_other_columns_is_the_input_and_the_rest_is_noted():
@@ -453,6 +458,8 @@ def test_predicting_images_and_texts(tmp_path):
         tmp_path,
         sorted(tmp_path.rglob("*.png")),
         (STACK, LABELS),
+        torch.utils.data.TensorDataset(TENSOR),
+        Rows(pil()),
     ):
         images = read_inputs(x, kind="image", schema=schema).inputs
         np.testing.assert_array_equal(images.decode(5), STACK[5])

@@ -100,11 +100,18 @@ COLUMNS = {
     "subgroups": (FRAME, {"subgroups": ["job", "sex"]}, "no column 'sex', named by subgroups="),
     "group missing": (FRAME.assign(g=[None, 1.0] * 6), {"group": "g"}, "'g' lacks a group in 6"),
     "time missing": (FRAME.assign(t=[None, 1.0] * 6), {"time": "t"}, "'t' lacks a time in 6"),
-    "time unordered": (FRAME.assign(t="Monday"), {"time": "t"}, "'t' cannot be put in order"),
+    "time unordered": (
+        FRAME.assign(t="Monday"),
+        {"time": "t"},
+        r"'t' cannot be put in order[^\n]*$",
+    ),
+    "target as group": (FRAME, {"group": "label"}, "'label' is the target; group= takes another"),
+    "target as time": (FRAME, {"time": "label"}, "'label' is the target; time= takes another"),
+    "inputs twice": (FRAME, {"inputs": ["age", "age"]}, "'age' is named more than once by inputs="),
     "test column": (
         {"train": FRAME, "test": FRAME.drop(columns="job")},
         {},
-        "test split has no column 'job'",
+        "test split has no column 'job'.*leave that split out",
     ),
     "repeated": (pd.concat([FRAME, FRAME["age"]], axis=1), {}, "more than one is named 'age'"),
     "two images": (
@@ -126,6 +133,11 @@ COLUMNS = {
         {},
         "column 'x1' holds 1 infinite .*row 1",
     ),
+    "NaN array": (
+        (torch.tensor(np.where(X == 3, np.nan, X)), Y),
+        {},
+        r"NaN in 1 place.*column 'x1' of row 1.*pd\.DataFrame\(X\)",
+    ),
     "complex": (with_age(np.ones(N, complex)), {}, "complex numbers"),
     "period": (with_age(pd.period_range("2024", periods=N)), {}, "neither a number nor a category"),
     "words in test": ({"train": FRAME, "test": with_age(["x"] * N)}, {}, "must hold numbers.*'x'"),
@@ -136,6 +148,12 @@ COLUMNS = {
     "image NaN": ((np.full((N, 4, 4, 3), np.nan), Y), {}, "NaN or infinite"),
     "image range": ((np.full((N, 4, 4, 3), 9.0), Y), {}, "divide by 255"),
     "items": (torch.utils.data.TensorDataset(torch.zeros(N)), {}, "pairs"),
+    "loader": (torch.utils.data.DataLoader([(1, 0)]), {}, r"loader\.dataset"),
+    "transform": (
+        datasets.Dataset.from_dict({"x": X, "label": Y}).with_transform(lambda rows: rows),
+        {},
+        r"a transform .*map\(.*with_format\(None\)",
+    ),
 }
 
 
@@ -200,7 +218,13 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "nothing.csv").write_bytes(b"")
     (tmp_path / "broken.csv.gz").write_bytes(b"no gzip")
     (tmp_path / "binary.csv").write_bytes(b"a,y\n\xff\xfe,1\n")
+    (tmp_path / "wide.csv").write_bytes(b"a,y\n1,2\n1,2,3\n")
+    FRAME.to_csv(tmp_path / "german.csv", index=False, sep=";")
+    datasets.Dataset.from_pandas(FRAME).save_to_disk(tmp_path / "arrow")
     for name, message in [
+        ("german.csv", r"one column, 'age;job;label'.*sep=';'"),
+        ("wide.csv", "line 3, saw 3$"),
+        ("arrow", r"save_to_disk: pass datasets\.load_from_disk"),
         ("data.xlsx", "ends in none of '.parquet', '.csv'"),
         ("broken.parquet", "broken.parquet' cannot be read as .parquet"),
         ("nothing.csv", "nothing.csv' cannot be read as .csv"),
@@ -248,6 +272,8 @@ def describe_table():
         (IMAGES, "columns 'age', 'job', not images"),
         ({"train": FRAME, "test": FRAME}, "one set of rows"),
         (3, "inputs of type int"),
+        (pd.Series([1.0, 2.0]), r"frame\.iloc\[\[i\]\]"),
+        (torch.utils.data.DataLoader([(1, 0)]), r"loader\.dataset"),
     ],
 )
 def test_predicting_from_a_wrong_table(x, message):
@@ -262,11 +288,26 @@ def test_predicting_from_a_wrong_kind():
             read_inputs(text, kind="text", schema=schema)
     with pytest.raises(InputError, match=r"one column of texts, and 0 are found"):
         read_inputs(X, kind="text", schema=schema)
-    with pytest.raises(InputError, match=r"one column of texts, and 2 are found.*inputs="):
+    with pytest.raises(InputError, match=r"one column of texts, and 2 are found.*column alone"):
         frame = pd.DataFrame({"title": TEXTS, "body": TEXTS})
         read_inputs(frame, kind="text", schema=schema)
     with pytest.raises(InputError, match=r"one column of images, and 0 are found"):
         read_inputs(FRAME, kind="image", schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (IMAGES[0, :, :, 0], r"\(4, 4\) looks like one image: .* X\[None\]"),
+        (IMAGES[0], r"\(4, 4, 3\) looks like one image"),
+        (torch.zeros(3, 4, 4), r"\(3, 4, 4\) looks like one image.*3 grey images X\[:, None\]"),
+        (Image.new("L", (4, 4)), r"one image: \[image\]"),
+    ],
+)
+def test_predicting_from_one_image(x, message):
+    schema = describe(read((IMAGES, Y))["all"].select(np.arange(N), part="train"))
+    with pytest.raises(InputError, match=message):
+        read_inputs(x, kind="image", schema=schema)
 
 
 def test_predicting_from_an_array_of_the_wrong_width_after_an_array():

@@ -212,3 +212,8 @@ def test_rows_that_do_not_match_are_refused():
     frame = pd.DataFrame({"x": list("abc")})
     with pytest.raises(InputError, match="3 rows for 20 examples"):
         subgroup_metrics(*sample(20, 2), frame, train_counts=[5, 9])
+
+
+def test_thirty_rows_are_not_few():
+    rows = rows_of(["a"] * 30 + ["b"] * 29)
+    assert not rows["a"]["small"] and rows["b"]["small"]

@@ -134,7 +134,8 @@ def _double(some: Data) -> Data:
 @pytest.mark.parametrize("step", [1, 6, 7, 8, 13, 20])
 def test_resuming_equals_not_stopping_bit_for_bit(tmp_path: Path, step: int) -> None:
     """Seven steps an epoch: within one, at its end, at a start."""
-    plan = replace(PLAN, microbatch=5)  # dropout draws from the generator in every micro-batch
+    # Dropout draws from the generator in every micro-batch; the average is one more state.
+    plan = replace(PLAN, microbatch=5, ema=0.8)
     whole = trainer(tmp_path / "whole", plan, model=net(0.3))
     torch.manual_seed(0)
     whole.run(TASK, data(), data(40, 1))
@@ -223,6 +224,22 @@ def test_two_precisions_in_one_process(tmp_path: Path) -> None:
         curves.append(here.run(TASK, data(), data(40, 1)).last["log_loss"])
     assert curves[0] == curves[2] != curves[1]
     assert curves[1] == pytest.approx(curves[0], abs=0.02)
+
+
+def test_the_average_is_what_its_formula_says_and_is_what_is_kept(tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+    plain = trainer(tmp_path / "plain", replace(PLAN, epochs=1))
+    plain.method.after_step = lambda model, batch: seen.append(weights(model).clone())
+    plain.run(TASK, data(), data(40, 1))
+    expected = weights(net())
+    for step, now in enumerate(seen, start=1):
+        decay = min(0.8, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * now
+
+    averaged = trainer(tmp_path / "averaged", replace(PLAN, epochs=1, ema=0.8))
+    averaged.run(TASK, data(), data(40, 1))
+    assert torch.allclose(weights(averaged.model), expected, atol=1e-6)
+    assert not torch.allclose(expected, seen[-1], atol=1e-3)
 
 
 def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:

@@ -59,6 +59,9 @@ def timm_model(
     fetch = pretrained and restored_folder() is None
     try:
         model = _create(name, num_classes, in_channels, image_size if takes_size else None, fetch)
+        if is_small(image_size) and not takes_size:
+            _keep_resolution(model, getattr(settings, "first_conv", None))
+        model = _fit_patches(model, image_size)
     except OSError as error:
         raise InputError(
             f"The pretrained weights of {name!r} could not be fetched ({type(error).__name__}). "
@@ -70,9 +73,6 @@ def timm_model(
             f"timm cannot build {name!r} for {image_size[0]} x {image_size[1]} pixels"
             f"{' with pretrained weights' if fetch else ''}: {error}"
         ) from error
-    if is_small(image_size) and not takes_size:
-        _keep_resolution(model, getattr(settings, "first_conv", None))
-    model = _fit_patches(model, image_size)
     _try_out(model, name, in_channels, image_size)
     return model
 
