@@ -114,9 +114,9 @@ def _defaults(schema: Schema) -> Defaults:
     if schema.kind == "image":
         return Defaults(20, 64, 0.1, 5e-4, patience=0, clip_norm=0.0, ema=0.0, shift=2)
     if schema.kind == "text":
-        return Defaults(15, 64, 2e-3, 0.01, patience=0, clip_norm=1.0, ema=0.0, shift=0)
-    batch_size = min(1024, max(64, 2 ** round(math.log2(schema.num_examples / 64))))
-    return Defaults(150, batch_size, 2e-3, 3e-4, patience=16, clip_norm=1.0, ema=0.99, shift=0)
+        return Defaults(15, 64, 2e-3, 0.01, patience=0, clip_norm=0.0, ema=0.0, shift=0)
+    batch_size = min(256, max(64, 2 ** round(math.log2(schema.num_examples / 64))))
+    return Defaults(150, batch_size, 2e-3, 3e-4, patience=16, clip_norm=1.0, ema=0.995, shift=0)
 
 
 def _image_network(recipe: ClassificationRecipe, schema: Schema) -> Network:

@@ -11,6 +11,9 @@ from mlexpert.errors import InputError
 from mlexpert.recipe import Recipe
 from mlexpert.training.tracking import RUN
 
+NEEDED = {"recipe", "version", "config", "data", "status"}
+"""What `run.json` says of every run, finished or not."""
+
 
 def new_run_dir(recipe: Recipe) -> Path:
     """Return a folder under `runs/` that does not exist yet, named after recipe and time."""
@@ -36,12 +39,16 @@ def is_finished(path: Path, facts: dict[str, Any]) -> bool:
         differences += _differences(name, earlier.get(name), facts[name])
     for name in ("fingerprint", "split_fingerprint"):
         differences += _differences(f"data.{name}", earlier["data"].get(name), facts["data"][name])
+    finished = earlier["status"] == "finished"
+    if finished:  # one that goes on takes them up; a finished one was judged by what it has
+        differences += _differences("criteria", earlier.get("criteria"), facts["criteria"])
+        differences += _differences("subgroups", _subgroups(earlier), _subgroups(facts))
     if differences:
         raise InputError(
             f"{path} holds another run; it differs in {'; '.join(differences)}. "
             "Choose another run_dir=, or start anew there with fresh=True (--fresh)."
         )
-    return earlier["status"] == "finished"
+    return finished
 
 
 def earlier_run(path: Path) -> dict[str, Any] | None:
@@ -58,11 +65,19 @@ def earlier_run(path: Path) -> dict[str, Any] | None:
             "Choose another run_dir=."
         )
     try:
-        return json.loads((path / RUN).read_text())
+        facts = json.loads((path / RUN).read_text())
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path / RUN} cannot be read ({error}); choose another run_dir=."
         ) from error
+    if not (isinstance(facts, dict) and facts.keys() >= NEEDED and isinstance(facts["data"], dict)):
+        raise InputError(f"{path / RUN} does not describe a run; choose another run_dir=.")
+    return facts
+
+
+def _subgroups(facts: dict[str, Any]) -> list[str]:
+    named = facts["data"].get("roles", {}).get("subgroups") or []
+    return [named] if isinstance(named, str) else named
 
 
 def _differences(name: str, before: Any, now: Any) -> list[str]:

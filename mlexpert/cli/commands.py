@@ -50,12 +50,13 @@ def evaluate(
     recipe: RecipeFile = None,
 ) -> None:
     """Print a run's validation metrics; with --final-test, those of the sealed test split too."""
-    from mlexpert.cli import tables
+    from mlexpert.cli import flags, tables
 
+    reason = flags.reason(final_test)
     fitted = _from_run(run, recipe)
     tables.validation(fitted.evaluate(), run)
-    if final_test is not None:
-        tables.final_test(fitted.final_test(reason=final_test), run)
+    if reason is not None:
+        tables.final_test(fitted.final_test(reason=reason), run)
         tables.line(f"Report: {fitted.report()}")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -37,6 +39,8 @@ def fit_command(recipe: str | None) -> Callable[..., None]:
         data: str,
         **given: Any,
     ) -> None:
+        if name.endswith(".py"):
+            raise InputError(f"a recipe's file is run by itself: python {name} {data}")
         row = recipes.find(name)
         known = read_card(row.file, row.class_name).fields
         chosen = _field_values(known, given)
@@ -176,9 +180,8 @@ def _field_values(fields: tuple[Field, ...], given: Mapping[str, Any]) -> dict[s
 
 
 def _fit(recipe: Recipe, data: str, given: Mapping[str, Any]) -> None:
-    reason = given["final_test"]
-    if reason is not None and not reason.strip():
-        raise InputError("--final-test needs a reason, such as 'table 1'; the ledger keeps it.")
+    reason = flags.reason(given["final_test"])
+    called = datetime.now(UTC)
     fitted = recipe.fit(
         data,
         target=given["target"],
@@ -194,6 +197,8 @@ def _fit(recipe: Recipe, data: str, given: Mapping[str, Any]) -> None:
         progress=given["progress"],
     )
     assert fitted.run_dir is not None, "what fit returns has a run folder"
+    if datetime.fromisoformat(fitted.facts["finished"]) < called.replace(microsecond=0):
+        tables.line("This run was finished already and not trained again; --fresh starts anew.")
     tables.validation(fitted.evaluate(), fitted.run_dir)
     if reason is not None:
         tables.final_test(fitted.final_test(reason=reason), fitted.run_dir)
@@ -205,7 +210,10 @@ def _criteria(texts: list[str] | tuple[()]) -> dict[str, float] | None:
     for text in texts:
         metric, _, minimum = text.partition("=")
         try:
-            criteria[metric.strip()] = float(minimum)
+            number = float(minimum)
         except ValueError:
-            raise InputError(f"--criterion {text!r}: write --criterion metric=number.") from None
+            number = math.nan
+        if not math.isfinite(number):
+            raise InputError(f"--criterion {text!r}: write --criterion metric=number.")
+        criteria[metric.strip()] = number
     return criteria or None

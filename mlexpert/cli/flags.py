@@ -73,6 +73,17 @@ def parse(field: Field, text: str) -> Any:
     raise InputError(f"field {field.name!r} takes {field.type}; got {text!r}.")
 
 
+def reason(text: str | None) -> str | None:
+    """Return the reason of `--final-test`, or None where the flag was not given.
+
+    Raises:
+        InputError: It says nothing.
+    """
+    if text is not None and not text.strip():
+        raise InputError("--final-test needs a reason, such as 'table 1'; the ledger keeps it.")
+    return text
+
+
 def _parameter(field: Field, panel: str) -> inspect.Parameter:
     flag = "--" + field.name.replace("_", "-")
     is_switch = field.type == "bool"

@@ -96,7 +96,9 @@ def _number(value: float | None) -> str:
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"{_number(interval[0])} to {_number(interval[1])}"
+    if interval is None or any(math.isnan(bound) for bound in interval):
+        return ""
+    return f"{_number(interval[0])} to {_number(interval[1])}"
 
 
 def _epochs(run_dir: Path) -> str:

@@ -116,6 +116,15 @@ def test_edges_hold_equal_shares_and_do_not_repeat():
     assert quantile_edges([0.0] * 9 + [1.0, 2.0], num_bins=10) == [0.0, 1.0, 2.0]
 
 
+def test_a_frequent_value_does_not_take_the_bins_from_the_rare_ones() -> None:
+    """Adult's capital gain is 0 in nine rows of ten; its few other values tell the class."""
+    column = np.concatenate([np.zeros(900), np.arange(1, 101)]).astype(np.float32)
+    grid = np.quantile(column, np.linspace(0, 1, 1001)).astype(np.float32)
+    edges = quantile_edges(grid.tolist(), num_bins=20)
+    assert len(edges) == 21
+    assert np.allclose(np.diff(edges)[1:], 5, atol=1.5)
+
+
 def test_edges_that_do_not_increase_are_refused():
     with pytest.raises(ValueError, match="column 1"):
         PiecewiseLinearEncoding([[0.0, 1.0], [0.0, 0.0]])

@@ -100,6 +100,15 @@ def test_fit_records_the_fields_that_were_set(run_dir):
     assert (config["epochs"], config["batch_size"], config["seed"]) == (2, 64, 0)
 
 
+def test_a_finished_run_says_that_it_was_not_trained_again(call, run_dir, table):
+    args = ["fit", "imbalanced-cls", table, "--target", "label", "--quiet", "--epochs", "2"]
+    before = json.loads((run_dir / "run.json").read_text())["finished"]
+    time.sleep(1)  # the record counts in seconds
+    code, out, _ = call(*args, "--set", "batch-size=64", "--run-dir", run_dir)
+    assert code == 0 and "finished already and not trained again" in out
+    assert json.loads((run_dir / "run.json").read_text())["finished"] == before
+
+
 def test_evaluate_shows_the_decision_beside_argmax_and_both_epochs(call, run_dir):
     code, out, _ = call("evaluate", run_dir)
     metrics = mlexpert.Fitted.from_run(run_dir).evaluate()
@@ -116,6 +125,7 @@ def test_final_test_prints_intervals_and_counts_openings(call, run_dir):
         code, out, _ = call("evaluate", run_dir, "--final-test", "a test")
         assert code == 0
         assert re.search(r"balanced_accuracy +[\d.]+ +[\d.]+ to [\d.]+", out)
+        assert re.search(r"^ *few_shot *$", out, flags=re.MULTILINE)
         assert f"Opening {number} of this sealed test split" in out
         assert (run_dir / "report.html").is_file()
 
@@ -165,7 +175,10 @@ def test_what_cannot_be_written_is_a_failed_run(call, run_dir, table, tmp_path):
         (["fit", "imbalanced-cls", "none.csv"], "none.csv"),
         (["fit", "imbalanced-cls", "demo", "--final-test", " "], "needs a reason"),
         (["show", "imbalanced"], "imbalanced-cls"),
+        (["fit", "imbalanced-cls", "x.csv", "--criterion", "pr_auc=nan"], "metric=number"),
+        (["fit", "mine.py", "x.csv"], "python mine.py x.csv"),
         (["evaluate", "no-run"], "not a run folder"),
+        (["evaluate", "no-run", "--final-test", ""], "--final-test needs a reason"),
         (["report", "no-run"], "run.json"),
         (["predict", "no-run", "x.csv"], "no-run"),
         (["bench", "no-family"], "no benchmark of 'no-family'"),

@@ -15,20 +15,26 @@ from torch import Tensor, nn
 def quantile_edges(quantiles: Sequence[float], num_bins: int) -> list[float]:
     """Return the edges of bins that hold about as many training rows each.
 
+    A value that many rows share would take up one quantile after the other: of a column that is 0
+    in nine rows out of ten, a tenth of the bins would be left for all that distinguishes the rest.
+    Bins are therefore spread over the *distinct* quantiles.
+
     Args:
-        quantiles: Sorted quantiles of a column at levels evenly spaced over 0..1.
+        quantiles: Sorted quantiles of a column at levels evenly spaced over 0..1, more of them than
+            bins.
         num_bins: Largest number of bins.
 
     Returns:
-        Up to `num_bins` + 1 increasing float32 values: a value that spans several quantiles is one
-        edge. A constant column has a single edge, and no bin.
+        Up to `num_bins` + 1 increasing float32 values. A constant column has a single edge, and no
+        bin.
 
     Example:
-        >>> quantile_edges([0.0, 0.0, 0.0, 1.0, 4.0], num_bins=4)
-        [0.0, 1.0, 4.0]
+        >>> quantile_edges([0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 8.0], num_bins=2)
+        [0.0, 1.5, 8.0]
     """
-    grid = np.linspace(0.0, 1.0, len(quantiles))
-    edges = np.interp(np.linspace(0.0, 1.0, num_bins + 1), grid, quantiles)
+    distinct = np.unique(np.asarray(quantiles, dtype=np.float32))
+    index = np.linspace(0, len(distinct) - 1, min(num_bins + 1, len(distinct)))
+    edges = np.interp(index, np.arange(len(distinct)), distinct)
     return np.unique(edges.astype(np.float32)).tolist()
 
 
