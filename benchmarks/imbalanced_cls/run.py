@@ -51,21 +51,23 @@ class Fold:
 
 def folds(data: Path, smoke: bool) -> Iterator[Fold]:
     """Yield the folds of every task: three tables in five folds, and adult's official split."""
-    tables = {"mammography": "class", "phoneme": "class", "adult": "income"}
-    for name, target in tables.items():
-        stem = "adult_train" if name == "adult" else name
-        table = pd.read_parquet(data / f"{stem}.parquet")
-        if smoke:
-            table = table.groupby(target).sample(frac=0.08, random_state=0)
-        splitter = StratifiedKFold(5, shuffle=True, random_state=0)
-        for number, (train, test) in enumerate(splitter.split(table, table[target])):
-            yield Fold(name, number, table.iloc[train], table.iloc[test], target)
-            if smoke:
-                break
+    for name, target in (("mammography", "class"), ("phoneme", "class")):
+        yield from _five_folds(name, pd.read_parquet(data / f"{name}.parquet"), target, smoke)
+    train, test = (pd.read_parquet(data / f"adult_{part}.parquet") for part in ("train", "test"))
     if not smoke:
-        train, test = (pd.read_parquet(data / f"adult_{x}.parquet") for x in ("train", "test"))
         for seed in range(3):
             yield Fold("adult, official test", seed, train, test, "income")
+    yield from _five_folds("adult", train, "income", smoke)
+
+
+def _five_folds(name: str, table: pd.DataFrame, target: str, smoke: bool) -> Iterator[Fold]:
+    if smoke:
+        table = table.groupby(target).sample(frac=0.08, random_state=0)
+    splitter = StratifiedKFold(5, shuffle=True, random_state=0)
+    for number, (train, test) in enumerate(splitter.split(table, table[target])):
+        yield Fold(name, number, table.iloc[train], table.iloc[test], target)
+        if smoke:
+            return
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--smoke", action="store_true", help="a short run, to see that it works")
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
-    parser.add_argument("--only", metavar="METHOD", help="measure this method alone")
+    parser.add_argument("--only", metavar="METHOD", nargs="+", help="measure these alone")
     parser.add_argument("--task", help="measure on this task alone")
     options = parser.parse_args()
     data = Path(os.environ.get("MLEXPERT_DATA", "../shared/data"))
@@ -140,7 +142,7 @@ def main() -> None:
     if options.fresh:
         lines.unlink(missing_ok=True)
     done = {_key(row) for row in read_lines(lines)}
-    methods = [options.only] if options.only else [OURS, *rivals(0)]
+    methods = options.only or [OURS, *rivals(0)]
     todo = [
         (name, fold)
         for fold in folds(data, options.smoke)

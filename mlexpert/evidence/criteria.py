@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from mlexpert.data.nearest import did_you_mean
 from mlexpert.evidence.metrics import HIGHER_IS_BETTER, bin_of
 from mlexpert.evidence.predictions import calibration_pairs
 from mlexpert.evidence.record import PartRecord, RunRecord
@@ -54,7 +55,7 @@ def _criteria(record: RunRecord) -> Iterator[Verdict]:
         required = f"at {'least' if larger else 'most'} {bound:g}"
         value = shown.metrics.get(name, np.nan) if shown else np.nan
         if shown is None or np.isnan(value):
-            why = "undefined on these rows" if shown else "there are no predictions yet"
+            why = _unmeasured(name, shown) if shown else "there are no predictions yet"
             yield Verdict(name, "not measured", why, required, asked=True)
             continue
         passed = value >= bound if larger else value <= bound
@@ -63,6 +64,12 @@ def _criteria(record: RunRecord) -> Iterator[Verdict]:
         if low < bound < high:
             measured += f"; its 95 % interval, {low:.3f} to {high:.3f}, holds {bound:g} as well"
         yield Verdict(name, _answer(passed), measured, required, asked=True)
+
+
+def _unmeasured(name: str, shown: PartRecord) -> str:
+    if name in shown.metrics:
+        return "undefined on these rows"
+    return f"no metric is called {name!r}.{did_you_mean(name, shown.metrics)}"
 
 
 def _guardrails(record: RunRecord) -> Iterator[Verdict]:
@@ -105,7 +112,8 @@ def _opened_once(record: RunRecord) -> Verdict:
         return Verdict(question, "failed", record.ledger_problem, required)
     times = len(record.ledger)
     if times == 0:
-        return Verdict(question, "not measured", "it is still sealed", required)
+        why = "it is still sealed" if record.has_test else "there is no test split"
+        return Verdict(question, "not measured", why, required)
     measured = "one opening" if times == 1 else f"{times} openings, by all runs on this data"
     return Verdict(question, _answer(times == 1), measured, required)
 

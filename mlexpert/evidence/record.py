@@ -84,6 +84,12 @@ class RunRecord:
         """The split that figures and verdicts are about: test once opened, else validation."""
         return self.test or self.validation
 
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split, sealed or opened."""
+        parts = (self.run.get("data") or {}).get("parts") or {}
+        return not parts or "test" in parts or bool(self.openings)
+
     def curve(self, split: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Return epochs (E,) and values (E,) of a metric in the history, empty if not there."""
         rows = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ NOTHING = "\N{EN DASH}"
 def write_report(run_dir: Path) -> Path:
     """Bring the run's copy of the ledger up to date, then render.
 
-    Openings by other runs on the same data are written in the ledger alone until then.
+    Openings by other runs on the same data are written in the ledger alone until then. A ledger
+    that was altered stands on the report as such.
 
     Args:
         run_dir: Folder that `fit` wrote.
@@ -36,12 +38,17 @@ def write_report(run_dir: Path) -> Path:
 
     Raises:
         InputError: If the folder holds no readable `run.json`.
-        RunError: If the ledger was altered, or the report cannot be written.
+        RunError: If the report cannot be written.
     """
     record = read_run(Path(run_dir))
     ledger = Ledger(record.run["data"]["fingerprint"])
-    if ledger.path.exists():
-        ledger.export(Path(run_dir) / "ledger.jsonl")
+    if not ledger.path.exists():
+        return render(run_dir)
+    try:
+        ledger.verify()
+    except RunError as error:
+        return _write(replace(record, ledger=(), ledger_problem=str(error)))
+    ledger.export(Path(run_dir) / "ledger.jsonl")
     return render(run_dir)
 
 
@@ -61,9 +68,12 @@ def render(run_dir: Path) -> Path:
         InputError: If the folder holds no readable `run.json`.
         RunError: If the report cannot be written.
     """
-    record = read_run(Path(run_dir))
+    return _write(read_run(Path(run_dir)))
+
+
+def _write(record: RunRecord) -> Path:
     page = _environment().get_template("report.html.j2").render(_content(record))
-    path = Path(run_dir) / REPORT
+    path = record.path / REPORT
     draft = path.with_name(f".{REPORT}.{os.getpid()}")
     try:
         draft.write_text(page, encoding="utf-8")
@@ -99,7 +109,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "openings": sections.openings(record),
         "missing": record.missing,
         "fewest_rows": FEWEST_ROWS,
-        "metric_names": sections.METRIC_NAMES,
+        "metric_names": sections.CURVE_NAMES,
     }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -37,6 +36,8 @@ METRIC_NAMES = {
     "argmax_accuracy": "Accuracy, plain argmax",
     "argmax_macro_f1": "Macro F1, plain argmax",
 }
+CURVE_NAMES = METRIC_NAMES | {"calibrated_log_loss": "Calibrated log loss"}
+"""Names of what is measured after each epoch, too."""
 _CARDS = ("balanced_accuracy", "macro_f1", "worst_class_recall", "accuracy", "pr_auc", "ece")
 
 
@@ -71,6 +72,7 @@ def learning(record: RunRecord) -> dict[str, Any]:
         for label, curve in (
             ("train", record.curve("train", "loss")),
             ("validation", record.curve("validation", "log_loss")),
+            ("calibrated", record.curve("validation", "calibrated_log_loss")),
         )
         if len(curve[0])
     }
@@ -84,7 +86,7 @@ def learning(record: RunRecord) -> dict[str, Any]:
     }
     figures = []
     if losses:
-        colors = {"train": "train", "validation": "validation"}
+        colors = {"train": "train", "validation": "validation", "calibrated": "validation-"}
         figure = plots.learning_curve(losses, colors, selected=selected, name="log loss")
         figures.append(Markup(figure))
     if scores:
@@ -94,7 +96,7 @@ def learning(record: RunRecord) -> dict[str, Any]:
     compared = []
     if best and last:
         compared = [
-            {"name": METRIC_NAMES.get(name, name), "selected": value, "last": last.get(name)}
+            {"name": CURVE_NAMES.get(name, name), "selected": value, "last": last.get(name)}
             for name, value in best.items()
             if name not in ("epoch", "metric", "value")
         ]
@@ -221,6 +223,7 @@ def data(record: RunRecord) -> dict[str, Any]:
     return {
         "facts": facts,
         "parts": facts.get("parts") or {},
+        "has_test": record.has_test,
         "counts": Markup(plots.class_counts(counts, names)) if counts else None,
         "counted": list(counts),
         "imbalance": float(train.max() / max(train.min(), 1)),
@@ -231,10 +234,8 @@ def data(record: RunRecord) -> dict[str, Any]:
 
 def openings(record: RunRecord) -> dict[str, Any]:
     """Return the openings of the test split, by this run and by others."""
-    entries = [
-        {"entry": entry, "own": PurePath(entry.run).name == record.path.resolve().name}
-        for entry in record.ledger
-    ]
+    own = {one.get("number") for one in record.openings}
+    entries = [{"entry": entry, "own": entry.number in own} for entry in record.ledger]
     results = [
         {
             "number": one.get("number"),

@@ -73,6 +73,8 @@ class TestCriteria:
     def test_unknown_and_undefined_metrics_are_not_measured(self, folder):
         record = with_run(read_run(folder), criteria={"no_such_metric": 0.5})
         assert answer(record, "no_such_metric").status == "not measured"
+        record = with_run(record, criteria={"macro_f2": 0.1})
+        assert "Did you mean 'macro_f1'?" in answer(record, "macro_f2").measured
         binary = part([[0.9, 0.1], [0.2, 0.8]], np.array([0, 1]), [500, 500])
         record = replace(with_run(record, criteria={"few_shot": 0.1}), test=None, validation=binary)
         record = with_run(record, schema={"class_names": ["a", "b"], "class_counts": [500, 500]})

@@ -14,11 +14,12 @@ import pytest
 from safetensors.numpy import load_file
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
+from mlexpert.data.ledger import Ledger
 from mlexpert.errors import InputError, RunError
 from mlexpert.evidence import plots
 from mlexpert.evidence.curves import precision_recall
 from mlexpert.evidence.record import read_run
-from mlexpert.evidence.report import render
+from mlexpert.evidence.report import render, write_report
 
 VOID = {"meta", "br", "link", "img", "path", "use", "rect"}
 
@@ -186,6 +187,42 @@ def test_tampered_ledger_is_said(tmp_path, runs):
     words = Page(render(run).read_text(encoding="utf-8")).words
     assert "Tampered with, or not whole" in words
     assert "is intact" not in words
+
+
+@pytest.mark.usefixtures("no_svg")
+def test_the_ledger_at_home_is_shown_also_when_it_was_altered(tmp_path, runs):
+    run = shutil.copytree(runs["sealed"], tmp_path / "run")
+    other = tmp_path / "elsewhere" / "run"  # of the same name, and not this run
+    ledger = Ledger(fake_run.FINGERPRINT)
+    ledger.append(reason="first look", run=str(other), recipe="other@1")
+    words = Page(write_report(run).read_text(encoding="utf-8")).words
+    assert "test opened by other runs" in words
+    assert "This run has not opened the test split; other runs on this data have" in words
+    assert str(other) in words and "this run" not in words.partition("Test ledger")[2]
+    ledger.path.write_text(ledger.path.read_text().replace("first look", "no look"))
+    words = Page(write_report(run).read_text(encoding="utf-8")).words
+    assert "Tampered with, or not whole" in words and "entry 1 was edited" in words
+
+
+@pytest.mark.usefixtures("no_svg")
+def test_a_run_without_a_test_split_says_so(tmp_path, runs):
+    run = shutil.copytree(runs["sealed"], tmp_path / "run")
+    facts = json.loads((run / "run.json").read_text())
+    del facts["data"]["parts"]["test"]
+    (run / "run.json").write_text(json.dumps(facts))
+    words = Page(render(run).read_text(encoding="utf-8")).words
+    assert "no test split" in words and "There is no test split to show by how much" in words
+    assert "sealed" not in words.replace("was opened once", "")
+
+
+@pytest.mark.usefixtures("no_svg")
+def test_what_was_left_out_of_the_data_is_noted(tmp_path, runs):
+    run = shutil.copytree(runs["sealed"], tmp_path / "run")
+    facts = json.loads((run / "run.json").read_text())
+    facts["data"]["notes"] = ["column(s) 'id' left out: the inputs are the images in 'image'"]
+    (run / "run.json").write_text(json.dumps(facts))
+    words = Page(render(run).read_text(encoding="utf-8")).words
+    assert "column(s) 'id' left out: the inputs are the images in 'image'." in words
 
 
 @pytest.mark.parametrize(
