@@ -79,7 +79,17 @@ class ClassificationRecipe(Recipe):
         self.require(0 <= self.warmup < 1, "warmup", "a fraction of 0 or more and below 1")
 
     def settle(self, schema: Schema) -> Self:
-        """Fill in the numbers that depend on kind and amount of data."""
+        """Fill in the numbers that depend on kind and amount of data.
+
+        Raises:
+            InputError: If a field for images is set for other rows.
+        """
+        for name in ("shift", "flip", "pretrained", "image_size"):
+            given = getattr(self, name)
+            if given and schema.kind != "image":
+                raise InputError(
+                    f"{name}={given!r} is for images, and these rows are {schema.kind}."
+                )
         defaults = _defaults(schema)
         own = {name: getattr(self, name) for name in Defaults.__dataclass_fields__}
         filled = {

@@ -303,6 +303,15 @@ def test_values_that_cannot_be_meant(field: str, value) -> None:
         quick(**{field: value})
 
 
+@pytest.mark.parametrize("field", ["shift", "flip", "pretrained", "image_size"])
+def test_fields_of_images_on_a_table(tmp_path: Path, field: str) -> None:
+    with pytest.raises(InputError, match=f"{field}=.*images.*tabular"):
+        quick(**{field: field in ("flip", "pretrained") or 3}).fit(
+            ROWS, target="bought", run_dir=tmp_path / "run"
+        )
+    assert not (tmp_path / "run").exists()
+
+
 def test_fp16_without_a_gpu_is_refused(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")

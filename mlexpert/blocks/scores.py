@@ -42,7 +42,8 @@ def classification_scores(
 def _calibrated_log_loss(logits: Tensor, targets: Tensor) -> float:
     """Return the loss that a temperature will leave: what overconfidence alone costs is mendable.
 
-    By the raw loss an epoch is chosen for its confidence, long before the ranking is best.
+    By the raw loss an epoch is chosen for its confidence, long before the ranking is best (Berta et
+    al. 2025, arXiv:2501.19195).
     """
     if not torch.isfinite(logits).all():
         return math.nan

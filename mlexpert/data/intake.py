@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mlexpert.data import sources
-from mlexpert.data.columns import Columns, is_instance, refuse_missing
+from mlexpert.data.assemble import examples_of
+from mlexpert.data.columns import Columns, is_instance
 from mlexpert.data.examples import Examples, Kind
 from mlexpert.data.nearest import did_you_mean, listing
-from mlexpert.data.roles import Roles, find_roles
+from mlexpert.data.roles import Roles, find_roles, find_target
 from mlexpert.data.schema import Numeric, Schema
-from mlexpert.data.table import as_categories, as_numeric, looks_like_text
-from mlexpert.data.targets import names_of, read_labels, refuse_non_classes, refuse_unknown
+from mlexpert.data.table import looks_like_text
+from mlexpert.data.targets import read_labels, refuse_non_classes, refuse_unknown
 from mlexpert.errors import InputError
 
 
@@ -70,7 +70,7 @@ def read(
         subgroups=subgroups,
         target_needed=not for_prediction,
     )
-    examples = {part: _examples(columns, roles, part) for part, columns in parts.items()}
+    examples = {part: examples_of(columns, roles, part) for part, columns in parts.items()}
     if not for_prediction:
         _check_labels(examples, first, roles)
     return examples
@@ -95,20 +95,79 @@ def read_inputs(
         raise InputError(f"there is no file {x[:80]!r}. (Texts to predict are given in a list.)")
     if schema.image is not None:
         _refuse_one_image(x, schema.image.channels)
-    parts = sources.load(x, target=None, for_prediction=True)
-    if list(parts) != ["all"]:
-        raise InputError(f"one set of rows is needed here, not the splits {listing(parts)}")
-    columns = parts["all"]
-    if not len(columns):
-        raise InputError("there are no rows to predict")
+    columns = _one_set(sources.load(x, target=None, for_prediction=True), "predict")
     if columns.target is not None:  # the y of a pair, which is not asked for here
         columns = replace(columns, frame=columns.frame.drop(columns=columns.target))
+    return _as_trained(columns, kind, schema, inputs)
+
+
+def read_labelled(
+    ds: Any,
+    *,
+    schema: Schema,
+    target: str | None,
+    inputs: str | Sequence[str] | None = None,
+) -> Examples:
+    """Read labelled rows to evaluate a trained model on: any number of rows, of any classes.
+
+    Args:
+        ds: Whatever `fit` accepts; a dict of one split is that split. Columns that the model does
+            not use may be missing.
+        schema: What is known of the training data.
+        target: The column that held the labels in training; rows may name theirs otherwise, where
+            it is recognised.
+        inputs: As for `read_inputs`.
+
+    Raises:
+        InputError: A column is missing, what stands there is of another kind, or classes are named
+            otherwise than in training.
+    """
+    if isinstance(ds, Mapping) and len(ds) == 1:
+        (ds,) = ds.values()
+    columns = _one_set(sources.load(ds, target=target, for_prediction=False), "evaluate on")
+    known = target if target in columns.order else None
+    name = find_target(columns, known, needed=False)
+    if name is None:
+        raise InputError(
+            f"the rows have no labels: there is no column {target!r}, as in training; columns: "
+            f"{listing(columns.order)}"
+        )
+    labels = read_labels(columns.frame[name], f"column {name!r}")
+    _refuse_other_names(labels, columns.class_names.get(name, {}), schema)
+    rest = replace(columns, frame=columns.frame.drop(columns=name))
+    rows = _as_trained(rest, schema.kind, schema, inputs)
+    return replace(rows, targets=labels, target_name=name)
+
+
+def _one_set(parts: dict[str, Columns], purpose: str) -> Columns:
+    if list(parts) != ["all"]:
+        raise InputError(f"one set of rows is needed here, not the splits {listing(parts)}")
+    if not len(parts["all"]):
+        raise InputError(f"there are no rows to {purpose}")
+    return parts["all"]
+
+
+def _refuse_other_names(labels: np.ndarray, declared: Mapping[int, str], schema: Schema) -> None:
+    """Raise an error where numbers stand for other classes than they did in training."""
+    trained = dict(zip(schema.classes, schema.class_names, strict=True))
+    for label in sorted(set(labels.tolist()) & declared.keys() & trained.keys()):
+        if trained[label] not in (declared[label], str(label)):
+            raise InputError(
+                f"label {label!r} is called {declared[label]!r} here and {trained[label]!r} in "
+                "training: the classes are numbered otherwise"
+            )
+
+
+def _as_trained(
+    columns: Columns, kind: Kind, schema: Schema, inputs: str | Sequence[str] | None
+) -> Examples:
+    """Give columns the roles that they had in training."""
     if kind == "tabular":
         columns, roles = _table_roles(columns, schema)
     else:
         name = _input_column(columns, kind, inputs)
         roles = Roles(kind, (name,), {}, None, None, None, (), columns.notes)
-    return _examples(columns, roles, "all")
+    return examples_of(columns, roles, "all")
 
 
 def _refuse_one_image(x: Any, channels: int) -> None:
@@ -116,7 +175,7 @@ def _refuse_one_image(x: Any, channels: int) -> None:
     if not (isinstance(x, np.ndarray) or is_instance(x, "torch", "Tensor")):
         return
     shape = tuple(x.shape)
-    if len(shape) == 2 or (len(shape) == 3 and channels == 3 and shape[0] in (3, 4)):
+    if len(shape) == 2 or (len(shape) == 3 and channels == 3 and shape[0] == 3):
         grey = f", and {shape[0]} grey images X[:, None]" if len(shape) == 3 else ""
         raise InputError(
             f"X of shape {shape} looks like one image: a stack of one is X[None]{grey}"
@@ -178,89 +237,6 @@ def _input_column(columns: Columns, kind: Kind, inputs: str | Sequence[str] | No
             f"{listing(columns.order)}. Give that column alone"
         )
     return found[0]
-
-
-def _examples(columns: Columns, roles: Roles, part: str) -> Examples:
-    """Give the columns of one split their roles."""
-    for name in (*roles.inputs, roles.target, roles.group, roles.time, *roles.subgroups):
-        if name is not None and name not in columns.order:
-            raise InputError(
-                f"the {part} split has no column {name!r}, which the train split has: add it, or "
-                f"leave that split out; columns: {listing(columns.order)}"
-            )
-    frame = columns.frame
-    where = "column {!r}" if part == "all" else f"column {{!r}} of the {part} split"
-    targets = None
-    class_names = None
-    if roles.target is not None:
-        targets = read_labels(frame[roles.target], where.format(roles.target))
-        class_names = names_of(
-            targets, columns.class_names.get(roles.target), where.format(roles.target)
-        )
-    subgroups = None
-    if roles.subgroups:
-        subgroups = pd.DataFrame({name: as_categories(frame[name]) for name in roles.subgroups})
-    return Examples(
-        kind=roles.kind,
-        inputs=_inputs(columns, roles, where),
-        targets=targets,
-        class_names=class_names,
-        groups=None
-        if roles.group is None
-        else _groups(frame[roles.group], where.format(roles.group)),
-        times=None if roles.time is None else _times(frame[roles.time], where.format(roles.time)),
-        subgroups=subgroups,
-        target_name=roles.target,
-        input_names=roles.inputs,
-        notes=roles.notes,
-    )
-
-
-def _inputs(columns: Columns, roles: Roles, where: str) -> Any:
-    name = roles.inputs[0]
-    if roles.kind == "image":
-        if name not in columns.images:
-            raise InputError(f"{where.format(name)} holds no images")
-        return columns.images[name]
-    unreadable = [name for name in roles.inputs if name not in columns.frame.columns]
-    if unreadable:
-        raise InputError(f"{where.format(unreadable[0])} holds neither numbers nor strings")
-    if roles.kind == "text":
-        return _texts(columns.frame[name], where.format(name))
-    table = {}
-    for name, kind in roles.column_kinds.items():
-        series = columns.frame[name]
-        if kind == "categorical" and name in columns.class_names:
-            series = series.map(columns.class_names[name])
-        table[name] = as_numeric(series) if kind == "numeric" else as_categories(series)
-    return pd.DataFrame(table, columns=list(roles.inputs))
-
-
-def _texts(series: pd.Series, where: str) -> np.ndarray:
-    refuse_missing(series.isna(), where, "a text")
-    texts = series.to_numpy(dtype=object)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"{where} holds, in row {row}, a {type(text).__name__} and not a text")
-    return texts
-
-
-def _groups(series: pd.Series, where: str) -> np.ndarray:
-    refuse_missing(series.isna(), where, "a group")
-    return as_categories(series).to_numpy(dtype=object)
-
-
-def _times(series: pd.Series, where: str) -> np.ndarray:
-    refuse_missing(series.isna(), where, "a time")
-    try:
-        if isinstance(series.iloc[0], str):
-            series = pd.to_datetime(series, format="ISO8601", utc=True)
-        return as_numeric(series).to_numpy(np.float64)
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{where} cannot be put in order: give numbers, dates or ISO 8601 strings "
-            f"({str(error).splitlines()[0]})"
-        ) from error
 
 
 def _check_labels(examples: dict[str, Examples], first: str, roles: Roles) -> None:

@@ -54,7 +54,7 @@ def find_roles(
     Raises:
         InputError: A named column is missing, or what is not named cannot be settled.
     """
-    found_target = _find_target(columns, target, target_needed)
+    found_target = find_target(columns, target, target_needed)
     _present(columns, [name for name in (group,) if name is not None], "group")
     _present(columns, [name for name in (time,) if name is not None], "time")
     by = tuple(_present(columns, subgroups, "subgroups"))
@@ -97,7 +97,13 @@ def _present(columns: Columns, names: str | Iterable[str] | None, argument: str)
     return wanted
 
 
-def _find_target(columns: Columns, target: str | None, needed: bool) -> str | None:
+def find_target(columns: Columns, target: str | None, needed: bool) -> str | None:
+    """Return the column of the labels: the one that is named, or the one that is recognised.
+
+    Raises:
+        InputError: The named one is missing or holds no labels, or one is needed and none or
+            several are recognised.
+    """
     if target is not None:
         if not needed and target not in columns.order:
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -217,11 +217,17 @@ def _categorical(name: str, series: pd.Series) -> Categorical:
 
 def schema_to_json(schema: Schema) -> dict[str, Any]:
     """Return a schema as plain dicts and lists, which `schema_from_json` reads."""
-    plain = asdict(schema)
-    plain["columns"] = [
-        {"type": "numeric" if isinstance(column, Numeric) else "categorical", **asdict(column)}
+    columns = [
+        {"type": "numeric" if isinstance(column, Numeric) else "categorical", **vars(column)}
         for column in schema.columns
     ]
+    # Not asdict: it copies the quantiles of a wide table one number at a time.
+    plain = {
+        **vars(schema),
+        "image": None if schema.image is None else vars(schema.image),
+        "text": None if schema.text is None else vars(schema.text),
+        "columns": columns,
+    }
     return {key: _as_lists(value) for key, value in plain.items()}
 
 
@@ -248,7 +254,9 @@ def schema_from_json(plain: dict[str, Any]) -> Schema:
 def _as_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _as_lists(one) for key, one in value.items()}
-    return [_as_lists(one) for one in value] if isinstance(value, tuple | list) else value
+    if isinstance(value, list):
+        return [_as_lists(one) for one in value]
+    return list(value) if isinstance(value, tuple) else value  # tuples hold plain values
 
 
 def _as_tuples(value: Any) -> Any:

@@ -11,21 +11,16 @@ Results: benchmarks/imbalanced_cls/results.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import torch
-from torch import nn
-
-from mlexpert.blocks.augment.flip_crop import random_crop, random_flip
 from mlexpert.blocks.decisions.argmax import Argmax
-from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.blocks.scores import classification_scores
 from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
-from mlexpert.training.method import Batch, Loss, Method
+from mlexpert.training.cross_entropy import CrossEntropy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,32 +36,12 @@ class Plain(ClassificationRecipe):
         decide = Argmax(schema.class_counts)
         return Parts(
             network=network,
-            method=CrossEntropy(shift=self.shift, flip=self.flip),
+            method=CrossEntropy(shift=self.shift or 0, flip=self.flip),
             optimizer=self.optimizer(network.model, schema),
             schedule=self.schedule(schema),
             decide=decide,
             evaluate=partial(classification_scores, decide=decide.decide),
         )
-
-
-class CrossEntropy(Method):
-    """Cross-entropy on the data as they are."""
-
-    def __init__(self, *, shift: int | None, flip: bool) -> None:
-        super().__init__()
-        self.shift, self.flip = shift or 0, flip
-
-    def draw(self, model: nn.Module, batch: Batch) -> Batch:
-        """Move and mirror images, where asked to; other inputs are left as they are."""
-        inputs = random_crop(batch.inputs, self.shift, torch.default_generator)
-        return replace(
-            batch, inputs=random_flip(inputs, torch.default_generator) if self.flip else inputs
-        )
-
-    def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Return the summed cross-entropy of a micro-batch."""
-        losses = cross_entropy(model(batch.inputs), batch.targets)
-        return Loss(losses.sum(), len(batch))
 
 
 if __name__ == "__main__":
