@@ -90,6 +90,8 @@ class ClassificationRecipe(Recipe):
                 raise InputError(
                     f"{name}={given!r} is for images, and these rows are {schema.kind}."
                 )
+        if self.pretrained and self.backbone == "auto":
+            raise InputError("pretrained=True needs the name of a timm model: backbone='resnet18'.")
         defaults = _defaults(schema)
         own = {name: getattr(self, name) for name in Defaults.__dataclass_fields__}
         filled = {

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
-from mlexpert.data.intake import read, read_inputs
+from mlexpert.data.intake import read_inputs, read_labelled
 from mlexpert.data.ledger import Ledger
 from mlexpert.data.schema import Schema
 from mlexpert.data.seal import Sealed, open_sealed
@@ -26,11 +26,12 @@ from mlexpert.model_folder import CARD, load_model, save_model
 from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipe import Parts, Recipe
+from mlexpert.run_dir import earlier_run
 from mlexpert.training.tracking import RUN, write_json
 from mlexpert.training.trainer import logits_of
 
 FINAL_TEST = "final_test.json"
-DATA_FACTS = ("fingerprint", "split_fingerprint", "roles", "inputs")
+DATA_FACTS = ("fingerprint", "split_fingerprint", "roles", "target", "inputs")
 """What a saved model says of the data that it was fitted on."""
 
 
@@ -83,9 +84,9 @@ class Fitted:
             InputError: If the folder holds no finished run.
         """
         path = Path(run_dir)
-        if not (path / RUN).is_file():
+        facts = earlier_run(path) if (path / RUN).is_file() else None
+        if facts is None:
             raise InputError(f"{path} is not a run folder: {RUN} is missing.")
-        facts = json.loads((path / RUN).read_text())
         if facts["status"] != "finished":
             raise InputError(
                 f"The run in {path} is {facts['status']}, not finished; "
@@ -134,13 +135,9 @@ class Fitted:
         """
         if ds is None:
             return self._metrics(self._stored("validation"))
-        parts = read(ds, **self._roles())
-        if list(parts) != ["all"]:
-            raise InputError(
-                f"evaluate takes one set of rows, and this holds {', '.join(parts)}; "
-                "pass one of them."
-            )
-        return self._metrics(self._predictions(parts["all"]))
+        data = self.facts["data"]
+        rows = read_labelled(ds, schema=self.schema, target=data["target"], inputs=data["inputs"])
+        return self._metrics(self._predictions(rows))
 
     def final_test(self, *, reason: str) -> dict[str, Any]:
         """Open the sealed test split, write the opening down, and return its metrics.
@@ -292,5 +289,7 @@ def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:
     path = Path(folder)
     if not (path / CARD).is_file() and (path / "model" / CARD).is_file():
         path = path / "model"
+    elif not (path / CARD).is_file() and (path / RUN).is_file():
+        return Fitted.from_run(path, recipe=recipe)  # says why the run holds no model
     saved = load_model(path, recipe)
     return Fitted(saved.recipe, saved.schema, saved.parts, facts=saved.facts)

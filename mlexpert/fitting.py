@@ -80,6 +80,11 @@ def fit(
     roles = Roles(target, inputs, group, time, subgroups)
     if leakage not in ("refuse", "report"):
         raise InputError(f"leakage={leakage!r}; it takes 'refuse' or 'report'.")
+    if track not in (None, "tensorboard"):
+        raise InputError(f"track={track!r}; it takes None or 'tensorboard'.")
+    for metric, minimum in (criteria or {}).items():
+        if isinstance(minimum, bool) or not isinstance(minimum, int | float):
+            raise InputError(f"criteria: {metric!r} is {minimum!r}; give the smallest number.")
     prepared = prepare(recipe, ds, roles)
     heed(prepared.findings, leakage)
     settled = recipe.settle(prepared.schema)

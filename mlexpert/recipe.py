@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -120,7 +121,8 @@ class Recipe:
             self.require(value is None or value >= 1, name, "at least 1")
         for name in ("lr", "weight_decay", "patience", "clip_norm"):
             value = getattr(self, name)
-            self.require(value is None or value >= 0, name, "0 or more")
+            self.require(value is None or 0 <= value < math.inf, name, "a number of 0 or more")
+        self.require(0 <= self.seed < 2**63, "seed", "0 or more and below 2**63")
         self.require(self.ema is None or 0 <= self.ema < 1, "ema", "0 or more and below 1")
         self.require(0 < self.validation < 1, "validation", "a share between 0 and 1")
         self.require(0 <= self.test < 1, "test", "a share of 0 or more and below 1")

@@ -82,6 +82,27 @@ def test_evaluate_on_rows_of_ones_own(finished: Path) -> None:
         fitted.evaluate()
 
 
+def test_evaluate_asks_for_no_role_but_the_target(tmp_path: Path) -> None:
+    rows = ROWS.assign(shop=np.arange(len(ROWS)) % 40)
+    fitted = fit(rows, tmp_path, target="bought", group="shop", subgroups=["city"])
+    assert fitted.evaluate(ROWS)["accuracy"] > 0.5
+    assert fitted.evaluate(ROWS.iloc[:1])["accuracy"] in (0.0, 1.0)
+    with pytest.raises(InputError, match="'bought'"):
+        fitted.evaluate(ROWS.drop(columns="bought"))
+    with pytest.raises(InputError, match="'perhaps'"):
+        fitted.evaluate(ROWS.assign(bought="perhaps"))
+
+
+def test_a_run_that_is_not_finished_or_torn_says_so(run: Path) -> None:
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "status": "interrupted"}))
+    with pytest.raises(InputError, match="interrupted, not finished"):
+        Fitted.from_run(run)
+    (run / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run\.json cannot be read"):
+        Fitted.from_run(run)
+
+
 def test_final_test_opens_once_and_a_second_opening_is_written_down(run: Path) -> None:
     fitted = Fitted.from_run(run)
     first = fitted.final_test(reason="table 1")
@@ -296,6 +317,9 @@ def test_unknown_recipe_version_and_field() -> None:
         ("microbatch", 65),
         ("patience", -1),
         ("seed", True),
+        ("seed", -1),
+        ("lr", float("inf")),
+        ("ema", 1.0),
     ],
 )
 def test_values_that_cannot_be_meant(field: str, value) -> None:
@@ -389,6 +413,15 @@ def test_saving_over_something_else_is_refused(finished: Path, tmp_path: Path) -
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(InputError, match="not a saved model.*left alone"):
         mlexpert.load(finished).save(tmp_path)
+
+
+# Arguments of fit
+
+
+def test_arguments_that_cannot_be_meant(tmp_path: Path) -> None:
+    refused(ROWS, tmp_path, "track='wandb'", target="bought", track="wandb")
+    refused(ROWS, tmp_path, "leakage='ignore'", target="bought", leakage="ignore")
+    refused(ROWS, tmp_path, "criteria: 'brier'", target="bought", criteria={"brier": "low"})
 
 
 # Disk

@@ -73,7 +73,10 @@ def predict(
     ] = None,
     recipe: RecipeFile = None,
 ) -> None:
-    """Write a csv with the decision and the probability of each class for every row of DATA."""
+    """Write a csv with the decision and the probability of each class for every row of DATA.
+
+    Images of a folder are named, in the order of their names.
+    """
     if output is not None and output.exists():
         raise InputError(f"{output} exists; name another file, or remove it.")
     fitted = mlexpert.load(run, recipe=_recipe_class(recipe))
@@ -143,8 +146,13 @@ def _from_run(run: Path, recipe: Path | None) -> Fitted:
 def _predictions(fitted: Fitted, data: str) -> Any:
     import pandas as pd
 
+    from mlexpert.data.folders import images_below
+
     probabilities = fitted.predict_proba(data)
-    columns: dict[str, Any] = {"prediction": fitted.predict(data)}
+    columns: dict[str, Any] = {}
+    if Path(data).is_dir():  # the images below it, in this order
+        columns["file"] = [path.relative_to(data).as_posix() for path in images_below(Path(data))]
+    columns["prediction"] = fitted.predict(data)
     for position, label in enumerate(fitted.classes_):
         columns[f"probability_{label}"] = probabilities[:, position]
     return pd.DataFrame(columns)

@@ -6,7 +6,9 @@ taken from another ledger breaks the chain. A chain alone cannot show that its *
 head file beside it holds the number and hash of the last entry, which makes that evident too, and
 so does the copy that every run keeps. Somebody who rewrites chain, head and copies together, or
 deletes them all, or works under another home folder, leaves no trace: the ledger is tamper-evident
-to the careless and the forgetful, not tamper-proof against the determined.
+to the careless and the forgetful, not tamper-proof against the determined. And the data are the
+rows as the recipe reads them: with other `inputs=` the same file is other data, with a ledger of
+its own.
 """
 
 from __future__ import annotations

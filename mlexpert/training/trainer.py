@@ -193,7 +193,7 @@ class Trainer:
             if not math.isfinite(scores[monitor]):
                 raise RunError(
                     f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. "
-                    f"{self._kept()}"
+                    f"{self._kept()} A lower lr or clip_norm=1.0 usually helps."
                 )
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
             if is_best:

@@ -150,6 +150,29 @@ def test_predict_writes_decisions_and_probabilities(call, run_dir, table, tmp_pa
     np.testing.assert_allclose(written, fitted.predict_proba(frame), atol=1e-6)
 
 
+def test_predict_names_the_images_of_a_folder(call, cwd):
+    from PIL import Image
+
+    shades = np.random.default_rng(0).integers(0, 90, (40, 8, 8)).astype(np.uint8)
+    for number, shade in enumerate(shades):
+        folder = cwd / "pictures" / ("dark", "light")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(shade + np.uint8(150 * (number % 2))).save(folder / f"{number:02d}.png")
+    code, _, err = call(
+        "fit", "imbalanced-cls", "pictures", "--epochs", "1", "--quiet", "--run-dir", "run"
+    )
+    assert code == 0, err
+    code, out, _ = call("predict", "run", "pictures")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert code == 0
+    assert [row["file"] for row in rows] == sorted(
+        path.relative_to("pictures").as_posix() for path in Path("pictures").rglob("*.png")
+    )
+    single = mlexpert.load("run").predict_proba(cwd / "pictures" / "light")
+    light = [float(row["probability_light"]) for row in rows if row["file"].startswith("light/")]
+    np.testing.assert_allclose(light, single[:, 1], atol=1e-6)
+
+
 def test_predict_never_overwrites(call, run_dir, table, tmp_path):
     output = tmp_path / "mine.csv"
     output.write_text("precious")

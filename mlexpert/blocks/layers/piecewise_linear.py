@@ -1,6 +1,7 @@
 """Piecewise linear encoding of numbers: how far a value has come through each bin.
 
-Paper: Gorishniy et al. 2022, arXiv:2203.05556, equation 1; bins from quantiles as in section 3.2.1.
+Paper: Gorishniy et al. 2022, arXiv:2203.05556, equation 1; bins from quantiles, section 3.2.1.
+Differs from the paper: bins are spread over the distinct quantiles, not over all of them.
 """
 
 from __future__ import annotations
