@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import tempfile
 import time
 import warnings
@@ -33,6 +34,10 @@ from mlexpert.evidence.metrics import classification_metrics
 from mlexpert.recipes import get
 
 HERE = Path(__file__).parent
+COMMIT = subprocess.run(
+    ["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False
+).stdout.strip()
+"""Of the code as it was loaded: it may move on while this runs."""
 OURS, OURS_PLAIN = "imbalanced-cls", "imbalanced-cls, argmax"
 """One model, two decisions: the recipe's own, and the most probable class."""
 SHOWN = ("pr_auc", "roc_auc", "balanced_accuracy", "macro_f1", "brier")
@@ -119,6 +124,7 @@ def measure(name: str, fold: Fold, smoke: bool) -> Iterator[dict]:
             "task": fold.task,
             "fold": fold.number,
             "method": shown,
+            "commit": COMMIT,
             "rows": [len(fold.train), len(fold.test)],
             "cpu_seconds": round(seconds, 2),
             **{key: None if np.isnan(value) else round(value, 5) for key, value in metrics.items()},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,19 +28,16 @@ TITLES = {
 def write_tables(rows: list[dict], page: Path, *, ours: str, shown: tuple[str, ...]) -> None:
     """Write `page` from the lines alone, so that it can be made again without measuring."""
     frame = pd.DataFrame(rows)
-    parts = [_head()]
+    parts = [_head(", ".join(frame["commit"].unique()))]
     for task, lines in frame.groupby("task", sort=False):
         parts += [f"## {task}", _sizes(lines), _table(lines, shown)]
         parts += [_comparison(lines, ours, shown)]
     page.write_text("\n\n".join(parts) + "\n")
 
 
-def _head() -> str:
+def _head(commits: str) -> str:
     machine, versions = environment(), packages()
     shown = ", ".join(f"{name} {versions[name]}" for name in ("torch", "scikit-learn", "mlexpert"))
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     return "\n".join(
         [
             "# imbalanced-cls beside its rivals on tables",
@@ -50,7 +46,7 @@ def _head() -> str:
             "own `predict`: for `imbalanced-cls` the prior-adjusted decision, for the others the",
             "most probable class. The rarer class is positive. Best of a column in bold.",
             "",
-            f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commit or 'unknown'}; "
+            f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {commits or 'unknown'}; "
             f"seeds are fold numbers; {machine['cpu'] or platform.processor()}, "
             f"{torch.get_num_threads()} thread(s); Python {machine['python']}, {shown}.",
         ]

@@ -43,7 +43,7 @@ class TensorStore:
 
     def take(self, index: Tensor) -> Tensor:
         """Return the rows (B, ...) at `index`."""
-        rows = self.rows[index]
+        rows = self.rows[index.to(self.rows.device)]
         return rows.float().div_(255) if rows.dtype == torch.uint8 else rows
 
     def to(self, device: torch.device) -> TensorStore:
@@ -64,6 +64,7 @@ class RaggedStore:
 
     def take(self, index: Tensor) -> Tensor:
         """Return the padded tokens (B, T) of the rows at `index`."""
+        index = index.to(self.offsets.device)
         starts = self.offsets[index]
         lengths = self.offsets[index + 1] - starts
         position = torch.arange(max(1, int(lengths.max())), device=self.tokens.device)

@@ -269,10 +269,8 @@ def logits_of(model: nn.Module, store: Store, device: torch.device) -> Tensor:
     """Return the model's logits (N, K) for a whole store, in fp32 and in eval mode, on the CPU."""
     model.eval()
     cuts = list(torch.arange(len(store)).split(EVALUATION_BATCH))
-    nobody = torch.zeros(len(store), dtype=torch.long)
-    rows = [
-        model(inputs.to(device)).float() for inputs, _, _ in batches(store, nobody.to(device), cuts)
-    ]
+    nobody = torch.zeros(len(store), dtype=torch.long)  # rows to predict have no targets
+    rows = [model(inputs.to(device)).float() for inputs, _, _ in batches(store, nobody, cuts)]
     return torch.cat(rows).cpu()
 
 
