@@ -162,7 +162,8 @@ def _image_size(asked: int | None, stats: ImageStats) -> tuple[int, int]:
 def _image_store(examples: Examples, *, size: tuple[int, int], channels: int) -> Store:
     """Hold the images decoded where half of the free memory is enough; else decode when due."""
     images = examples.inputs
-    if len(images) * channels * size[0] * size[1] > available_bytes() // 2:
+    bytes_each = channels * size[0] * size[1] * (4 if images.is_float else 1)
+    if len(images) * bytes_each > available_bytes() // 2:
         return LazyImageStore(images, size, channels)
     return TensorStore(encode_images(images, size=size, channels=channels).contiguous())
 

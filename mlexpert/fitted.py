@@ -37,9 +37,8 @@ DATA_FACTS = ("fingerprint", "split_fingerprint", "roles", "target", "inputs")
 
 @dataclass(frozen=True)
 class Held:
-    """The data that a fit held back: validation rows, and the test rows under seal."""
+    """The test rows that a fit held back, under seal, and what names their ledger."""
 
-    validation: Examples
     test: Sealed | None
     fingerprint: str
 
@@ -251,9 +250,6 @@ class Fitted:
             )
         return self.run_dir
 
-    def _roles(self) -> dict[str, Any]:
-        return self.facts["data"]["roles"]
-
     def _read_again(self) -> Held:
         """Read and split the run's data once more, and make sure that it is the same."""
         data = self.facts["data"]
@@ -269,7 +265,7 @@ class Fitted:
                 f"{data['source']} has changed since this run was fitted; "
                 "its test split is another one."
             )
-        return Held(prepared.splits.validation, prepared.splits.test, data["fingerprint"])
+        return Held(prepared.splits.test, data["fingerprint"])
 
 
 def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:

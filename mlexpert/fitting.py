@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from mlexpert import __version__
-from mlexpert.data.batches import TensorStore, epoch_order
+from mlexpert.data.batches import epoch_order
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema, schema_to_json
@@ -24,7 +24,6 @@ from mlexpert.preparation import Prepared, Roles, heed, prepare
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of
 from mlexpert.run_dir import earlier_run, is_finished, new_run_dir
-from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Task
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder, require_space
@@ -142,24 +141,21 @@ def _train(
     try:
         position = trainer.run(task, train, validation)
         _conclude(recipe, parts, train, validation, prepared, engine, folder, position)
-    except (Interrupted, KeyboardInterrupt):
-        folder.update(status="interrupted")
+        seconds = {"total": (datetime.now(UTC) - started).total_seconds()}
+        seconds["train"] = position.seconds
+        folder.update(status="finished", finished=_now(), seconds=seconds)
+    except KeyboardInterrupt:  # Interrupted is one
+        _note(folder, status="interrupted")
         raise
-    except torch.OutOfMemoryError as error:
-        folder.update(status="failed", error=str(error))
-        raise RunError(
-            f"Out of memory on {engine.device}: {error}. "
-            "A smaller microbatch= keeps the result the same."
-        ) from error
-    except RunError as error:
-        _note_failure(folder, error)
+    except Exception as error:
+        _note(folder, status="failed", error=str(error))
+        if _is_out_of_memory(error):
+            raise RunError(
+                f"Out of memory on {engine.device}: {error}. A smaller microbatch= needs less."
+            ) from error
         raise
-    folder.update(
-        status="finished",
-        finished=_now(),
-        seconds={"total": (datetime.now(UTC) - started).total_seconds(), "train": position.seconds},
-    )
-    folder.close()
+    finally:
+        folder.close()
     return Fitted(
         recipe, schema, parts, run_dir=folder.path, held=_held(prepared), facts=folder.facts
     )
@@ -182,8 +178,10 @@ def _conclude(
     write_arrays(folder.path, "validation", arrays)
     rows = prepared.splits.validation
     write_subgroups(folder.path, "validation", arrays, rows, prepared.schema)
-    few = _sample(train, len(logits), recipe.seed)
-    clean = parts.evaluate(logits_of(parts.network.model, few.store, engine.device), few.targets)
+    # Training rows as many as validation has, so that the two are compared in eval mode alike.
+    few = epoch_order(len(train.targets), seed=recipe.seed, epoch=0)[: len(logits)]
+    clean_logits = logits_of(parts.network.model, train.store, engine.device, few)
+    clean = parts.evaluate(clean_logits, train.targets[few])
     at = {"step": position.step, "epoch": position.best["epoch"]}
     folder.log({**at, "split": "train_clean", **clean})
     monitor = parts.monitor
@@ -200,12 +198,6 @@ def _conclude(
         parts,
         {"mlexpert": __version__, "data": data},
     )
-
-
-def _sample(train: Data, size: int, seed: int) -> Data:
-    """Return training rows as many as validation has, to compare the two in eval mode alike."""
-    index = epoch_order(len(train.targets), seed=seed, epoch=0)[:size]
-    return Data(TensorStore(train.store.take(index)), train.targets[index])
 
 
 def plan_of(recipe: Recipe, parts: Parts, *, progress: bool) -> Plan:
@@ -232,7 +224,7 @@ def _encode(parts: Parts, examples: Examples, schema: Schema) -> Data:
 
 
 def _held(prepared: Prepared) -> Held:
-    return Held(prepared.splits.validation, prepared.splits.test, prepared.facts["fingerprint"])
+    return Held(prepared.splits.test, prepared.facts["fingerprint"])
 
 
 def _open(
@@ -247,6 +239,8 @@ def _open(
     """Make the run folder, or take up the one that an unfinished run of the same kind left."""
     earlier = earlier_run(path)
     model = parts.network.model
+    # At most three checkpoints at once, each of weights, best weights, average and two moments.
+    require_space(path, 16 * sum(value.nbytes for value in model.state_dict().values()))
     folder = RunFolder(
         path,
         {
@@ -260,21 +254,27 @@ def _open(
             },
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "status": "running",
-            "started": _now() if earlier is None or fresh else earlier["started"],
+            "started": _now() if earlier is None or fresh else earlier.get("started"),
         },
         fresh=fresh or earlier is None,
     )
-    # Two checkpoints of weights, best weights and two moments each, and the model itself.
-    require_space(path, 9 * sum(value.nbytes for value in model.state_dict().values()))
     folder.start_tracker(engine.accelerator if track else None)
     return folder
 
 
-def _note_failure(folder: RunFolder, error: RunError) -> None:
+def _note(folder: RunFolder, **facts: Any) -> None:
+    """Write how a run ended, where the disk still takes it: the error itself says more."""
     try:
-        folder.update(status="failed", error=str(error))
-    except RunError:  # The disk may be what failed.
+        folder.update(**facts)
+    except RunError:
         return
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell a memory error: on a CPU torch raises a plain RuntimeError."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(
+        error
+    )
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -9,16 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
+from mlexpert import recipes
 from mlexpert.blocks.backbones.restoring import restoring
 from mlexpert.data.schema import Schema, schema_from_json, schema_to_json
 from mlexpert.errors import InputError, RunError
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of, source_hash
 
+FORMAT = 1
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill"}
 
@@ -49,7 +53,8 @@ def save_model(
         InputError: If `folder` holds something that is not a model.
         RunError: If the disk is full or read-only.
     """
-    if folder.exists() and any(folder.iterdir()) and not (folder / CARD).exists():
+    folder = folder.absolute()
+    if folder.exists() and not _may_replace(folder):
         raise InputError(
             f"{folder} exists and is not a saved model; it is left alone. Save to another folder."
         )
@@ -61,7 +66,7 @@ def save_model(
         for name, write in parts.network.companions.items():
             write(beside / name)
         card = {
-            "format": 1,
+            "format": FORMAT,
             "recipe": recipe.name,
             "version": recipe.version,
             "config": recipe.config(),
@@ -100,15 +105,31 @@ def load_model(folder: Path, recipe_class: type[Recipe] | None = None) -> SavedM
             f"{folder} was trained by {card['recipe']}@{card['version']}, "
             f"and recipe= is {recipe_class.name}@{recipe_class.version}."
         )
+    known = (field.name for field in dataclasses.fields(recipe_class))
+    recipes.check_fields(recipe_class.name, card["config"], known)
     recipe = recipe_class(**card["config"])
     schema = schema_from_json(card["schema"])
-    with restoring(folder):
+    with restoring(folder), torch.random.fork_rng():  # random weights, which are loaded over
         parts = recipe.build(schema)
     tensors = load_tensors((folder / WEIGHTS).read_bytes())
     _fill(parts.network.model, "model.", tensors)
     _fill(parts.decide, "decide.", tensors)
     parts.network.model.eval()
     return SavedModel(recipe, schema, parts, card)
+
+
+def _may_replace(folder: Path) -> bool:
+    """Tell whether a folder is empty, or holds a saved model and nothing besides."""
+    if not folder.is_dir():
+        return False
+    files = _files(folder)
+    try:
+        card = json.loads((folder / CARD).read_text()) if files else None
+        return card is None or (
+            card["digest"] == _card_digest(card) and set(files) <= {CARD, *card["files"]}
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _tensors(parts: Parts) -> dict[str, Tensor]:
@@ -159,6 +180,11 @@ def _checked_card(folder: Path) -> dict[str, Any]:
         raise InputError(
             f"{folder / CARD} was altered or torn since it was saved. Save the model again."
         )
+    if card["format"] != FORMAT:
+        raise InputError(
+            f"{folder} is written in format {card['format']}, and this version reads {FORMAT}. "
+            f"Install the version that wrote it: pip install mlexpert=={card['mlexpert']}."
+        )
     present = set(_files(folder)) - {CARD}
     for problem, names in (
         ("is missing", set(listed) - present),
@@ -175,8 +201,6 @@ def _checked_card(folder: Path) -> dict[str, Any]:
 
 
 def _from_catalogue(card: dict[str, Any]) -> type[Recipe]:
-    from mlexpert.recipes import recipe_class
-
     wanted = f"{card['recipe']}@{card['version']}"
     if card["changed_copy"]:
         raise InputError(
@@ -184,7 +208,7 @@ def _from_catalogue(card: dict[str, Any]) -> type[Recipe]:
             "mlexpert.load(folder, recipe=YourRecipe), or on the command line --recipe FILE."
         )
     try:
-        return recipe_class(wanted)
+        return recipes.recipe_class(wanted)
     except InputError as error:
         raise InputError(
             f"This model was trained by {wanted}, which is not in this catalogue. Install "
@@ -195,10 +219,10 @@ def _from_catalogue(card: dict[str, Any]) -> type[Recipe]:
 
 def _is_changed_copy(recipe: Recipe) -> bool:
     """Tell whether the recipe goes by a name of the catalogue without being what stands there."""
-    from mlexpert.recipes import CATALOGUE
-
     own = hash_of(type(recipe))
-    rows = [row for row in CATALOGUE if (row.name, row.version) == (recipe.name, recipe.version)]
+    rows = [
+        row for row in recipes.CATALOGUE if (row.name, row.version) == (recipe.name, recipe.version)
+    ]
     return any(source_hash(row.file) != own for row in rows)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -84,7 +85,8 @@ class Recipe:
     lr: float | None = None
     """Peak learning rate. None: the recipe's own choice."""
     weight_decay: float | None = None
-    """Decoupled weight decay; none on norms and biases. None: the recipe's own choice."""
+    """Weight decay of parameters of two and more dimensions (decoupled in AdamW, L2 in SGD); norms
+    and biases have none. None: the recipe's own choice."""
     patience: int | None = None
     """Epochs without a better validation score before training stops; 0 never stops. None: the
     recipe's own choice."""
@@ -96,8 +98,8 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass. auto: bf16 on a GPU that has it, else fp32."""
     microbatch: int | None = None
-    """Examples of one forward pass; the step and its result stay those of `batch_size`. None: the
-    whole batch at once."""
+    """Most examples of one forward pass. The step's gradient stays that of `batch_size`; only
+    BatchNorm takes its statistics from each piece. None: the whole batch at once."""
     validation: float = 0.15
     """Share of the rows held out for validation, where the data brings no validation split."""
     test: float = 0.15
@@ -127,10 +129,10 @@ class Recipe:
         self.require(0 < self.validation < 1, "validation", "a share between 0 and 1")
         self.require(0 <= self.test < 1, "test", "a share of 0 or more and below 1")
         self.require(self.validation + self.test < 1, "test", "small enough to leave training rows")
-        too_small = (
+        fits = (
             self.microbatch is None or self.batch_size is None or self.microbatch <= self.batch_size
         )
-        self.require(too_small, "microbatch", f"at most batch_size={self.batch_size}")
+        self.require(fits, "microbatch", f"at most batch_size={self.batch_size}")
 
     def require(self, holds: bool, name: str, allowed: str) -> None:
         """Raise an `InputError` that names the field unless `holds`."""
@@ -191,7 +193,10 @@ class Recipe:
 
 def _checked(recipe: str, name: str, value: Any, hint: Any) -> Any:
     """Return `value` as the type that the field declares, or refuse it by name."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    options = typing.get_args(hint) if is_union else (hint,)
+    if isinstance(value, np.generic):  # from np.logspace, say
+        value = value.item()
     for option in options:
         if typing.get_origin(option) is Literal and value in typing.get_args(option):
             return value

@@ -518,3 +518,63 @@ def test_a_tracker_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(util, "find_spec", lambda _: None)
     refused(ROWS, tmp_path, r"mlexpert\[tensorboard\]", target="bought", track="tensorboard")
+
+
+# What a second look found
+
+
+def test_an_edited_recipe_does_not_take_up_the_run_of_its_former_self(tmp_path: Path) -> None:
+    from mlexpert.copying import copy_recipe, recipe_in
+
+    file = copy_recipe("imbalanced-cls", tmp_path / "mine.py")
+    run_dir = tmp_path / "run"
+    recipe_in(file)(epochs=1).fit(ROWS, target="bought", run_dir=run_dir, progress=False)
+    file.write_text(file.read_text() + "\n# another idea\n")
+    with pytest.raises(InputError, match="source_hash"):
+        recipe_in(file)(epochs=1).fit(ROWS, target="bought", run_dir=run_dir, progress=False)
+
+
+def test_saving_replaces_a_saved_model_and_nothing_else(finished: Path, tmp_path: Path) -> None:
+    fitted = mlexpert.load(finished)
+    fitted.save(tmp_path / "model")
+    fitted.save(tmp_path / "model")
+    (tmp_path / "model/notes.txt").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/model.json").write_text('{"of": "another library"}')
+    (tmp_path / "file").write_text("")
+    for name in ("model", "other", "file"):
+        with pytest.raises(InputError, match="left alone"):
+            fitted.save(tmp_path / name)
+    assert (tmp_path / "model/notes.txt").exists() and (tmp_path / "other/model.json").exists()
+
+
+def test_a_line_that_a_full_disk_tore_does_not_stop_a_resume(tmp_path: Path) -> None:
+    fit(ROWS, tmp_path, target="bought")
+    facts = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**facts, "status": "failed"}))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "epo')
+    assert fit(ROWS, tmp_path, target="bought").facts["status"] == "finished"
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], row["split"]) for row in rows[:4]] == [
+        *((1, "train"), (1, "validation")),
+        *((2, "train"), (2, "validation")),
+    ]
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    recipe = quick(lr=np.float64(0.1), epochs=np.int64(3))
+    assert (type(recipe.lr), type(recipe.epochs)) == (float, int)
+
+
+def test_memory_that_runs_out_is_an_error_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.Trainer, "run", no_memory)
+        with pytest.raises(RunError, match="Out of memory on cpu.*microbatch="):
+            fit(ROWS, tmp_path, target="bought")
+    assert json.loads((tmp_path / "run.json").read_text())["status"] == "failed"

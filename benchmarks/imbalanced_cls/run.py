@@ -145,10 +145,15 @@ def main() -> None:
 
     os.environ["MLEXPERT_HOME"] = tempfile.mkdtemp()
     lines = Path(tempfile.mkdtemp()) / "results.jsonl" if options.smoke else HERE / "results.jsonl"
-    if options.fresh:
-        lines.unlink(missing_ok=True)
-    done = {_key(row) for row in read_lines(lines)}
     methods = options.only or [OURS, *rivals(0)]
+    if options.fresh:
+        measured = {*methods, OURS_PLAIN} if OURS in methods else set(methods)
+        again = options.task or [row["task"] for row in read_lines(lines)]
+        kept = [
+            r for r in read_lines(lines) if r["method"] not in measured or r["task"] not in again
+        ]
+        lines.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    done = {_key(row) for row in read_lines(lines)}
     todo = [
         (name, fold)
         for fold in folds(data, options.smoke)

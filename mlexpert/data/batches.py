@@ -18,6 +18,8 @@ class Store(Protocol):
     """The encoded inputs of a set of rows."""
 
     in_memory: bool
+    nbytes: int
+    """Bytes that it holds in memory."""
 
     def __len__(self) -> int: ...
 
@@ -36,7 +38,7 @@ class TensorStore:
     in_memory = True
 
     def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
+        self.rows, self.nbytes = rows, rows.nbytes
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,6 +60,7 @@ class RaggedStore:
 
     def __init__(self, tokens: Tensor, offsets: Tensor) -> None:
         self.tokens, self.offsets = tokens, offsets
+        self.nbytes = tokens.nbytes + offsets.nbytes
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -84,6 +87,7 @@ class LazyImageStore:
 
     def __init__(self, images: Images, size: tuple[int, int], channels: int) -> None:
         self.images, self.size, self.channels = images, size, channels
+        self.nbytes = 0
 
     def __len__(self) -> int:
         return len(self.images)
@@ -138,7 +142,8 @@ def batches(
         persistent_workers=False,
     )
     for index, inputs in zip(cuts, loader, strict=True):
-        yield inputs, targets[index.to(targets.device)], index
+        local = index.to(targets.device)
+        yield inputs, targets[local], local
 
 
 class _WholeBatches(Dataset):

@@ -51,8 +51,12 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
             f"The checkpoint of step {step} could not be written to {folder}: {error.strerror}. "
             "Earlier checkpoints are intact; make room and fit again to go on."
         ) from error
-    for old in sorted(folder.glob("step-*"))[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
+    # Later ones than the one just written can only be damaged: training went on from before them.
+    all_of_them = sorted(folder.glob("step-*"))
+    kept = [path for path in all_of_them if path <= final][-KEPT:]
+    for old in all_of_them:
+        if old not in kept:
+            shutil.rmtree(old, ignore_errors=True)
     return final
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -46,12 +45,10 @@ class Loss:
     Attributes:
         total: Scalar, the sum over the micro-batch.
         count: What the sum is to be divided by: examples, tokens, or the sum of weights.
-        metrics: Further sums over the micro-batch, each divided by `count` in the record.
     """
 
     total: Tensor
     count: Tensor | float
-    metrics: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Method(nn.Module):

@@ -28,12 +28,15 @@ class Engine:
     def __init__(
         self, precision: str, *, log_with: str | None = None, project_dir: str | None = None
     ) -> None:
-        # The state is a process-wide singleton that refuses a second precision; each run has a
-        # state of its own.
+        # The state is a process-wide singleton that refuses a second precision: it is begun anew.
         AcceleratorState._reset_state()
         on_gpu = torch.cuda.is_available()
         if precision == "auto":
-            precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported() else "fp32"
+            precision = (
+                "bf16"
+                if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+                else "fp32"
+            )
         if precision == "fp16" and not on_gpu:
             raise InputError(
                 "precision='fp16' needs a GPU, and none is here; use 'bf16', 'fp32' or 'auto'."

@@ -71,20 +71,18 @@ class RunFolder:
             }
             self._tracker.log(numbers, step=row["step"])
 
-    def forget_after(self, step: int) -> None:
-        """Drop rows later than `step`: they belong to work that a resumed run does again."""
+    def forget_after(self, epoch: int) -> None:
+        """Drop what was logged after `epoch` ended: a resumed run does that work again."""
         path = self.path / METRICS
         if path.exists():
-            kept = [
-                line for line in path.read_text().splitlines() if json.loads(line)["step"] <= step
-            ]
+            kept = [line for line in path.read_text().splitlines() if _is_of(line, epoch)]
             write_text(path, "".join(line + "\n" for line in kept))
 
     def _clear(self) -> None:
         """Drop what an earlier run left, before a fresh one."""
         for name in (METRICS, "final_test.json", "ledger.jsonl", "report.html"):
             (self.path / name).unlink(missing_ok=True)
-        for name in ("checkpoints", "predictions", "model"):
+        for name in ("checkpoints", "predictions", "model", "mlexpert"):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
 
@@ -94,7 +92,7 @@ def require_space(folder: Path, num_bytes: int) -> None:
     Raises:
         RunError: If the disk has less room; the message names both numbers.
     """
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(_existing(folder)).free
     if free < num_bytes:
         raise RunError(
             f"{folder} has {free >> 20} MiB free, and checkpoints and model need about "
@@ -102,9 +100,23 @@ def require_space(folder: Path, num_bytes: int) -> None:
         )
 
 
+def _is_of(line: str, epoch: int) -> bool:
+    """Tell whether a line was logged in training up to `epoch`, and is not torn."""
+    try:
+        row = json.loads(line)
+        return row["epoch"] <= epoch and row["split"] != "train_clean"
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _existing(path: Path) -> Path:
+    """Return the folder itself, or the nearest above it that exists."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
 def _is_writable(path: Path) -> bool:
     """Ask the nearest folder there is; without any write bit even root is to leave it alone."""
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    existing = _existing(path)
     return os.access(existing, os.W_OK) and bool(existing.stat().st_mode & 0o222)
 
 

@@ -51,8 +51,9 @@ class Data:
     targets: Tensor
 
     def to(self, device: torch.device) -> Data:
-        """Return the data on `device`, as far as it is held in memory."""
-        return Data(self.store.to(device), self.targets.to(device))
+        """Return the data on `device`, where that has room for them twice over."""
+        fits = device.type != "cuda" or self.store.nbytes < torch.cuda.mem_get_info(device)[0] // 2
+        return Data(self.store.to(device) if fits else self.store, self.targets.to(device))
 
 
 @dataclass
@@ -103,6 +104,7 @@ class Trainer:
         self._loss = torch.zeros((), device=engine.device)
         self._count: Tensor | float = 0.0
         self._last_checkpoint = time.monotonic()
+        self._checkpoint_every = CHECKPOINT_EVERY
 
     def run(self, task: Task, train: Data, validation: Data) -> Position:
         """Train to the end, put the best epoch's weights in place, and return where training ended.
@@ -138,7 +140,7 @@ class Trainer:
             bar.show(self.at.step)
             if self.at.step % self.look_every == 0:
                 self._check_finite()
-            if stop.received or time.monotonic() - self._last_checkpoint > CHECKPOINT_EVERY:
+            if stop.received or time.monotonic() - self._last_checkpoint > self._checkpoint_every:
                 now = time.monotonic()
                 self.at.seconds, started = self.at.seconds + now - started, now
                 kept = self._checkpoint()
@@ -193,7 +195,7 @@ class Trainer:
             if not math.isfinite(scores[monitor]):
                 raise RunError(
                     f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. "
-                    f"{self._kept()} A lower lr or clip_norm=1.0 usually helps."
+                    f"{self._kept()} A lower lr or clip_norm=1.0 usually helps, in a new run_dir."
                 )
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
             if is_best:
@@ -230,6 +232,8 @@ class Trainer:
         )
 
     def _checkpoint(self) -> Path:
+        self._check_finite()
+        started = time.monotonic()
         self.at.loss_sum, self.at.loss_count = float(self._loss), float(self._count)
         extra = {f"best.{name}": value for name, value in self.best_weights.items()}
         if self.average is not None:
@@ -239,20 +243,29 @@ class Trainer:
             self.folder.checkpoints,
             self.at.step,
             tensors,
-            {"position": asdict(self.at), "optimizer": rest},
+            {
+                "position": asdict(self.at),
+                "optimizer": rest,
+                "scaler": self.engine.scaler.state_dict() if self.engine.scaler else None,
+            },
         )
-        self._last_checkpoint = time.monotonic()
+        written = time.monotonic()
+        # A large model must not spend its time on saving: a twentieth of it at the most.
+        self._checkpoint_every = max(CHECKPOINT_EVERY, 20 * (written - started))
+        self._last_checkpoint = written
         return path
 
     def _resume(self) -> bool:
         found = checkpoint.read_newest(self.folder.checkpoints)
         if found is None:
-            self.folder.forget_after(-1)
+            self.folder.forget_after(0)
             return False
         tensors, state = found
         extra = checkpoint.unpack(
             tensors, state["optimizer"], self.model, self.method, self.optimizer
         )
+        if self.engine.scaler is not None:
+            self.engine.scaler.load_state_dict(state["scaler"])
         device = self.engine.device
         best = checkpoint.under("best.", extra)
         self.best_weights = {name: value.to(device) for name, value in best.items()}
@@ -260,15 +273,24 @@ class Trainer:
             self.average.restore(checkpoint.under("average.", extra))
         self.at = Position(**state["position"])
         self._loss, self._count = torch.tensor(self.at.loss_sum, device=device), self.at.loss_count
-        self.folder.forget_after(self.at.step)
+        self.folder.forget_after(self.at.epoch)
         return True
 
 
 @torch.inference_mode()
-def logits_of(model: nn.Module, store: Store, device: torch.device) -> Tensor:
-    """Return the model's logits (N, K) for a whole store, in fp32 and in eval mode, on the CPU."""
+def logits_of(
+    model: nn.Module, store: Store, device: torch.device, index: Tensor | None = None
+) -> Tensor:
+    """Return the model's logits (N, K), in fp32 and in eval mode, on the CPU.
+
+    Args:
+        model: In place on `device`; it is left in eval mode.
+        store: The encoded rows.
+        device: Where the model is.
+        index: (N,) rows to look at; all where None.
+    """
     model.eval()
-    cuts = list(torch.arange(len(store)).split(EVALUATION_BATCH))
+    cuts = list((torch.arange(len(store)) if index is None else index).split(EVALUATION_BATCH))
     nobody = torch.zeros(len(store), dtype=torch.long)  # rows to predict have no targets
     rows = [model(inputs.to(device)).float() for inputs, _, _ in batches(store, nobody, cuts)]
     return torch.cat(rows).cpu()
@@ -277,9 +299,10 @@ def logits_of(model: nn.Module, store: Store, device: torch.device) -> Tensor:
 def _pieces(batch: Batch, size: int | None) -> list[Batch]:
     if size is None or size >= len(batch):
         return [batch]
-    cuts = zip(
-        batch.inputs.split(size), batch.targets.split(size), batch.index.split(size), strict=True
-    )
+    # Even pieces: a rest of one row would leave BatchNorm without a variance.
+    count = -(-len(batch) // size)
+    columns = (batch.inputs, batch.targets, batch.index)
+    cuts = zip(*(column.tensor_split(count) for column in columns), strict=True)
     return [Batch(*piece) for piece in cuts]
 
 

@@ -41,6 +41,17 @@ def test_a_damaged_one_is_passed_over_with_a_warning(
     assert state["note"] == 1
 
 
+def test_damaged_ones_do_not_push_out_what_is_written_after_them(tmp_path: Path) -> None:
+    for step in (90, 100):
+        checkpoint.write(tmp_path, step, {"a": torch.ones(1)}, {})
+        (tmp_path / f"step-{step:09d}" / checkpoint.STATE).write_text("torn")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert checkpoint.read_newest(tmp_path) is None
+    for step in (10, 20, 30):
+        assert checkpoint.write(tmp_path, step, {"a": torch.ones(1)}, {}).is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000020", "step-000000030"]
+
+
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert checkpoint.read_newest(tmp_path) is None
 

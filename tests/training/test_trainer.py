@@ -16,6 +16,7 @@ from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.blocks.schedules import constant, warmup_cosine
 from mlexpert.data.batches import TensorStore, cut, epoch_order
 from mlexpert.errors import RunError
+from mlexpert.training import trainer as trainer_module
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch, Loss, Method, Task
 from mlexpert.training.precision import Engine
@@ -212,9 +213,17 @@ def test_hooks_are_called_in_their_order(tmp_path: Path) -> None:
 
     plan = replace(PLAN, epochs=1, batch_size=60, microbatch=40)
     trainer(tmp_path, plan, Noted()).run(TASK, data(), data(40, 1))
-    step = ["loss 40", "loss 20", "after_backward", "after_step 60"]
+    step = ["loss 30", "loss 30", "after_backward", "after_step 60"]
     last = ["loss 40", "after_backward", "after_step 40"]
     assert calls == ["begin_task", "draw 60", *step, "draw 40", *last, "end_task"]
+
+
+@pytest.mark.parametrize(("rows", "size", "pieces"), [(65, 64, [33, 32]), (7, 3, [3, 2, 2])])
+def test_pieces_are_even_so_that_none_is_a_single_row(rows: int, size: int, pieces) -> None:
+    index = torch.arange(rows)
+    cuts = trainer_module._pieces(Batch(index[:, None], index, index), size)
+    assert [len(piece) for piece in cuts] == pieces
+    assert torch.equal(torch.cat([piece.inputs for piece in cuts])[:, 0], index)
 
 
 def test_two_precisions_in_one_process(tmp_path: Path) -> None:

@@ -119,15 +119,25 @@ def _load(source: str, num_classes: int, *, weights: bool) -> tuple[Any, Any]:
 
     local = not weights
     with _quiet():
-        config = AutoConfig.from_pretrained(source, num_labels=num_classes, local_files_only=local)
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local)
+        config = AutoConfig.from_pretrained(
+            source, num_labels=num_classes, local_files_only=local, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, local_files_only=local, trust_remote_code=False
+        )
         if weights:
             # A head of another task is replaced by a new one of the right size.
             encoder = AutoModelForSequenceClassification.from_pretrained(
-                source, config=config, ignore_mismatched_sizes=True, dtype=torch.float32
+                source,
+                config=config,
+                ignore_mismatched_sizes=True,
+                dtype=torch.float32,
+                trust_remote_code=False,
             )
         else:
-            encoder = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+            encoder = AutoModelForSequenceClassification.from_config(
+                config, dtype=torch.float32, trust_remote_code=False
+            )
     return encoder, tokenizer
 
 
