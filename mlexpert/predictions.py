@@ -34,7 +34,9 @@ def write_arrays(run_dir: Path, part: str, arrays: dict[str, np.ndarray]) -> Non
     payload = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     try:
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(payload)
+        beside = path.with_name(f".writing-{path.name}")
+        beside.write_bytes(payload)
+        beside.replace(path)
     except OSError as error:
         raise disk_error(path.parent, error) from error
 
