@@ -12,7 +12,7 @@ from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
 from mlexpert.evidence.subgroups import subgroup_gaps, subgroup_metrics
 from mlexpert.recipe import Parts
-from mlexpert.training.tracking import disk_error, write_json
+from mlexpert.training.tracking import write_bytes, write_json
 
 
 def predictions_of(parts: Parts, logits: Tensor) -> dict[str, np.ndarray]:
@@ -30,15 +30,8 @@ def write_arrays(run_dir: Path, part: str, arrays: dict[str, np.ndarray]) -> Non
     Raises:
         RunError: If the disk is full or read-only.
     """
-    path = run_dir / "predictions" / f"{part}.safetensors"
     payload = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    try:
-        path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(f".writing-{path.name}")
-        beside.write_bytes(payload)
-        beside.replace(path)
-    except OSError as error:
-        raise disk_error(path.parent, error) from error
+    write_bytes(run_dir / "predictions" / f"{part}.safetensors", payload)
 
 
 def write_subgroups(

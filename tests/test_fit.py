@@ -449,7 +449,7 @@ def test_a_disk_that_is_full_before_training(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "write_text", full)
+        patched.setattr(Path, "write_bytes", full)
         patched.setattr(trainer.Trainer, "run", lambda *_: pytest.fail("it trained"))
         with pytest.raises(RunError, match="No space left on device.*run_dir="):
             fit(ROWS, tmp_path / "run", target="bought")

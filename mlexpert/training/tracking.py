@@ -126,14 +126,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text beside `path`, then rename it over.
+    """Write text as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, payload: bytes) -> None:
+    """Write beside `path`, then rename over it.
 
     Raises:
         RunError: If the disk is full or the folder cannot be written.
     """
     beside = path.with_name(f".writing-{path.name}")
     try:
-        beside.write_text(text)
+        path.parent.mkdir(exist_ok=True)
+        beside.write_bytes(payload)
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)

@@ -195,7 +195,7 @@ class Trainer:
             if not math.isfinite(scores[monitor]):
                 raise RunError(
                     f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. "
-                    f"{self._kept()} A lower lr or clip_norm=1.0 usually helps, in a new run_dir."
+                    f"{self._what_now()}"
                 )
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
             if is_best:
@@ -222,14 +222,13 @@ class Trainer:
         if not math.isfinite(float(self._loss)):
             raise RunError(
                 f"The loss is not finite at step {self.at.step} (epoch {self.at.epoch + 1}). "
-                f"{self._kept()} A lower lr or clip_norm=1.0 usually helps."
+                f"{self._what_now()}"
             )
 
-    def _kept(self) -> str:
+    def _what_now(self) -> str:
         kept = sorted(self.folder.checkpoints.glob("step-*"))
-        return (
-            f"The checkpoint {kept[-1]} is kept." if kept else "No checkpoint had been written yet."
-        )
+        state = f"The checkpoint {kept[-1]} is kept." if kept else "There is no checkpoint yet."
+        return f"{state} A lower lr or clip_norm=1.0 usually helps, in a new run_dir."
 
     def _checkpoint(self) -> Path:
         self._check_finite()
