@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import Progress
 from sklearn.model_selection import StratifiedKFold
+from table import OFFICIAL, OVER_SEEDS, write_tables
 
 from mlexpert.evidence.metrics import classification_metrics
 from mlexpert.recipes import get
@@ -40,17 +41,15 @@ COMMIT = subprocess.run(
 """Of the code as it was loaded: it may move on while this runs."""
 OURS, OURS_PLAIN = "imbalanced-cls", "imbalanced-cls, argmax"
 """One model, two decisions: the recipe's own, and the most probable class."""
-SEEDS_TASK = "mammography, three seeds"
 SHOWN = ("pr_auc", "roc_auc", "balanced_accuracy", "macro_f1", "brier")
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One training and one test table of a task."""
+    """One training and one test table of a task; its number is the seed of every method."""
 
     task: str
     number: int
-    seed: int
     train: pd.DataFrame
     test: pd.DataFrame
     target: str
@@ -64,12 +63,12 @@ def folds(data: Path, smoke: bool) -> Iterator[Fold]:
     yield from _five_folds("mammography", mammography, "class", smoke)
     if not smoke:  # fifty positives a fold: its figures move with the seed
         for base in (0, 100, 200):
-            yield from _five_folds(SEEDS_TASK, mammography, "class", smoke, base)
+            yield from _five_folds(OVER_SEEDS, mammography, "class", smoke, base)
     yield from _five_folds("phoneme", phoneme, "class", smoke)
     train, test = (pd.read_parquet(data / f"adult_{part}.parquet") for part in ("train", "test"))
     if not smoke:
         for seed in range(3):
-            yield Fold("adult, official test", seed, seed, train, test, "income")
+            yield Fold(OFFICIAL, seed, train, test, "income")
     yield from _five_folds("adult", train, "income", smoke)
 
 
@@ -80,8 +79,7 @@ def _five_folds(
         table = table.groupby(target).sample(frac=0.08, random_state=0)
     splitter = StratifiedKFold(5, shuffle=True, random_state=0)
     for number, (train, test) in enumerate(splitter.split(table, table[target])):
-        number += base
-        yield Fold(name, number, number, table.iloc[train], table.iloc[test], target)
+        yield Fold(name, base + number, table.iloc[train], table.iloc[test], target)
         if smoke:
             return
 
@@ -98,7 +96,7 @@ class Outcome:
 def run_ours(fold: Fold, smoke: bool) -> Outcome:
     fields = {"epochs": 2} if smoke else {}
     with tempfile.TemporaryDirectory() as folder:
-        recipe = get(OURS, seed=fold.seed, test=0.0, **fields)
+        recipe = get(OURS, seed=fold.number, test=0.0, **fields)
         fitted = recipe.fit(fold.train, target=fold.target, run_dir=folder, progress=False)
         probabilities = fitted.predict_proba(fold.test)
         plain = fitted.classes_[probabilities.argmax(axis=1)]
@@ -109,7 +107,7 @@ def run_ours(fold: Fold, smoke: bool) -> Outcome:
 def run_rival(name: str, fold: Fold) -> Outcome:
     from rivals import rivals
 
-    model = rivals(fold.seed)[name]
+    model = rivals(fold.number)[name]
     classes, train = np.unique(fold.train[fold.target], return_inverse=True)
     model.fit(fold.train.drop(columns=fold.target), train)
     probabilities = model.predict_proba(fold.test.drop(columns=fold.target))
@@ -181,8 +179,6 @@ def main() -> None:
             with lines.open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows)
             progress.advance(task)
-    from table import write_tables
-
     page = lines.with_name("results.md")
     write_tables(read_lines(lines), page, ours=OURS, shown=SHOWN)
     print(page.read_text() if options.smoke else f"Wrote {page}")
