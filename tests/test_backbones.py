@@ -21,12 +21,6 @@ from tests.small_data import images, table, texts
 
 
 @pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the hub client refuse at once instead of after its retries."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
-@pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     """A folder with a tiny BERT, trained on nothing, and a tokenizer of the messages' words."""
     words = BertWordPieceTokenizer()

@@ -78,12 +78,6 @@ def roberta(tmp_path: Path) -> Path:
     return tmp_path / "roberta"
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the hub client refuse at once instead of after its retries."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
 def padded(model: PretrainedText, texts: list[str]) -> torch.Tensor:
     """Token ids as the batches make them: the tokenizer's own, padded with 0."""
     plain = Tokenizer.from_str(model.tokenizer_json)

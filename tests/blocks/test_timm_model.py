@@ -12,12 +12,6 @@ from mlexpert.blocks.backbones.timm_model import timm_model
 from mlexpert.errors import InputError
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the hub client refuse at once instead of after its retries."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-
-
 def build(name: str, size: tuple[int, int], channels: int = 3) -> nn.Module:
     return timm_model(name, num_classes=4, in_channels=channels, image_size=size)
 
