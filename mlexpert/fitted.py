@@ -27,8 +27,9 @@ from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.run_dir import earlier_run
+from mlexpert.training.evaluation import logits_of
+from mlexpert.training.processes import Processes
 from mlexpert.training.tracking import RUN, write_json
-from mlexpert.training.trainer import logits_of
 
 FINAL_TEST = "final_test.json"
 DATA_FACTS = ("fingerprint", "split_fingerprint", "roles", "target", "inputs")
@@ -155,6 +156,10 @@ class Fitted:
                 what it was.
             RunError: If the ledger cannot be written; the split stays sealed.
         """
+        # Of several processes the first opens the split, once, and all are told.
+        return Processes.here().first_does(lambda: self._open_test(reason))
+
+    def _open_test(self, reason: str) -> dict[str, Any]:
         run_dir = self._run_dir("final_test")
         held = self._held or self._read_again()
         if held.test is None:
@@ -195,13 +200,16 @@ class Fitted:
         """Write `report.html` into the run folder and return its path."""
         from mlexpert.evidence.report import write_report  # matplotlib: only for figures
 
-        return write_report(self._run_dir("report"))
+        run_dir = self._run_dir("report")
+        return Path(Processes.here().first_does(lambda: str(write_report(run_dir))))
 
     def save(self, folder: str | Path) -> Path:
         """Save the model, as safetensors and JSON; `mlexpert.load(folder)` gives it back."""
         data = {key: self.facts["data"][key] for key in DATA_FACTS}
         facts = {"mlexpert": self.facts["mlexpert"], "data": data}
-        save_model(Path(folder), self.recipe, self.schema, self.parts, facts)
+        Processes.here().first_does(
+            lambda: save_model(Path(folder), self.recipe, self.schema, self.parts, facts)
+        )
         return Path(folder)
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -11,23 +11,24 @@ from typing import Any, Literal
 import torch
 
 from mlexpert import __version__
+from mlexpert.assembly import Assembled, assemble, read_for
 from mlexpert.data.batches import epoch_order
-from mlexpert.data.encode import encode_targets
-from mlexpert.data.examples import Examples
-from mlexpert.data.schema import Schema, schema_to_json
+from mlexpert.data.schema import schema_to_json
 from mlexpert.environment import environment, packages
 from mlexpert.errors import InputError, RunError
 from mlexpert.fitted import DATA_FACTS, Fitted, Held
 from mlexpert.model_folder import save_model
 from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
-from mlexpert.preparation import Prepared, Roles, heed, prepare
+from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of
 from mlexpert.run_dir import earlier_run, is_finished, new_run_dir
 from mlexpert.training.method import Task
+from mlexpert.training.oom import is_out_of_memory
+from mlexpert.training.plan import Position
 from mlexpert.training.precision import Engine
-from mlexpert.training.tracking import RunFolder, require_space
-from mlexpert.training.trainer import Data, Plan, Position, Trainer, logits_of
+from mlexpert.training.tracking import RunFolder, require_space, require_tracker
+from mlexpert.training.trainer import Trainer
 
 
 def fit(
@@ -44,6 +45,7 @@ def fit(
     leakage: Literal["refuse", "report"] = "refuse",
     criteria: Mapping[str, float] | None = None,
     track: Literal["tensorboard"] | None = None,
+    profile: bool = False,
     progress: bool = True,
 ) -> Fitted:
     """Train a recipe on a user's data, with splits, audit, seal and record.
@@ -66,6 +68,8 @@ def fit(
         criteria: Smallest acceptable value of metrics, by name; the report says whether they were
             met.
         track: A tracker beside the run's own record; "tensorboard" needs the extra of that name.
+        profile: Whether to measure where the time of some steps goes, and to record a trace of
+            others, into `profile/` of the run folder.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -76,22 +80,41 @@ def fit(
         RunError: If training could not go on; the message says what is kept.
         Interrupted: On Ctrl-C or SIGTERM; the message says how to go on.
     """
-    roles = Roles(target, inputs, group, time, subgroups)
-    if leakage not in ("refuse", "report"):
-        raise InputError(f"leakage={leakage!r}; it takes 'refuse' or 'report'.")
     if track not in (None, "tensorboard"):
         raise InputError(f"track={track!r}; it takes None or 'tensorboard'.")
+    require_tracker(track)
     for metric, minimum in (criteria or {}).items():
         if isinstance(minimum, bool) or not isinstance(minimum, int | float):
             raise InputError(f"criteria: {metric!r} is {minimum!r}; give the smallest number.")
-    prepared = prepare(recipe, ds, roles)
-    heed(prepared.findings, leakage)
-    settled = recipe.settle(prepared.schema)
-    path = Path(run_dir) if run_dir is not None else new_run_dir(recipe)
-    facts = {
+    engine = Engine(recipe.precision, sharded=recipe.sharded)
+    with engine.processes:
+        roles = Roles(target, inputs, group, time, subgroups)
+        settled, prepared = read_for(recipe, ds, roles, leakage)
+        if settled.sharded and settled.ema:
+            raise InputError(
+                f"sharded=True does not go with a moving average of the weights, which has "
+                f"ema={settled.ema}; set ema=0."
+            )
+        facts = _facts(settled, prepared, criteria)
+        path = _where(recipe, run_dir, facts, engine)
+        if not fresh and engine.processes.first_does(lambda: is_finished(path, facts)):
+            return Fitted.from_run(path, recipe=type(recipe), held=_held(prepared))
+        fork = list(range(torch.cuda.device_count()))
+        with torch.random.fork_rng(devices=fork):
+            torch.manual_seed(recipe.seed)
+            made = assemble(settled, prepared, progress=progress, profile=profile)
+            folder = _open(path, facts, engine, made.parts, fresh=fresh, track=track)
+            return _train(settled, made, prepared, engine, folder)
+
+
+def _facts(
+    recipe: Recipe, prepared: Prepared, criteria: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """Return what makes this run this run."""
+    return {
         "recipe": recipe.name,
         "version": recipe.version,
-        "config": settled.config(),
+        "config": recipe.config(),
         "source_hash": hash_of(type(recipe)),
         "seed": recipe.seed,
         "data": prepared.facts,
@@ -99,39 +122,29 @@ def fit(
         "leakage": [asdict(finding) for finding in prepared.findings],
         "criteria": dict(criteria or {}),
     }
-    if not fresh and is_finished(path, facts):
-        return Fitted.from_run(path, recipe=type(recipe), held=_held(prepared))
-    fork = list(range(torch.cuda.device_count()))
-    with torch.random.fork_rng(devices=fork):
-        torch.manual_seed(recipe.seed)
-        engine = Engine(settled.precision, log_with=track, project_dir=str(path))
-        parts = settled.build(prepared.schema)
-        train = _encode(parts, prepared.splits.train, prepared.schema)
-        validation = _encode(parts, prepared.splits.validation, prepared.schema)
-        folder = _open(path, facts, engine, parts, fresh=fresh, track=track)
-        return _train(
-            settled, parts, train, validation, prepared, engine, folder, progress=progress
-        )
+
+
+def _where(
+    recipe: Recipe, run_dir: str | Path | None, facts: dict[str, Any], engine: Engine
+) -> Path:
+    """Return the run folder that all processes use, of the same data."""
+    engine.processes.same_everywhere(facts["data"]["split_fingerprint"], "the data's fingerprint")
+    if run_dir is not None:
+        return Path(run_dir)
+    return Path(engine.processes.first_does(lambda: str(new_run_dir(recipe))))
 
 
 def _train(
-    recipe: Recipe,
-    parts: Parts,
-    train: Data,
-    validation: Data,
-    prepared: Prepared,
-    engine: Engine,
-    folder: RunFolder,
-    *,
-    progress: bool,
+    recipe: Recipe, made: Assembled, prepared: Prepared, engine: Engine, folder: RunFolder
 ) -> Fitted:
+    parts = made.parts
     trainer = Trainer(
         parts.network.model,
         parts.method,
         parts.optimizer,
         parts.schedule,
         parts.evaluate,
-        plan_of(recipe, parts, progress=progress),
+        made.plan,
         engine,
         folder,
     )
@@ -139,8 +152,8 @@ def _train(
     task = Task(number=0, class_counts=torch.tensor(schema.class_counts))
     started = datetime.now(UTC)
     try:
-        position = trainer.run(task, train, validation)
-        _conclude(recipe, parts, train, validation, prepared, engine, folder, position)
+        position = trainer.run(task, made.train, made.validation)
+        parts = _conclude(recipe, made, prepared, trainer, position)
         seconds = {"total": (datetime.now(UTC) - started).total_seconds()}
         seconds["train"] = position.seconds
         folder.update(status="finished", finished=_now(), seconds=seconds)
@@ -149,7 +162,7 @@ def _train(
         raise
     except Exception as error:
         _note(folder, status="failed", error=str(error))
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise RunError(
                 f"Out of memory on {engine.device}: {error}. A smaller microbatch= needs less."
             ) from error
@@ -162,65 +175,37 @@ def _train(
 
 
 def _conclude(
-    recipe: Recipe,
-    parts: Parts,
-    train: Data,
-    validation: Data,
-    prepared: Prepared,
-    engine: Engine,
-    folder: RunFolder,
-    position: Position,
-) -> None:
+    recipe: Recipe, made: Assembled, prepared: Prepared, trainer: Trainer, position: Position
+) -> Parts:
     """Fit the decision on validation, and write the model and what it says of validation."""
-    logits = logits_of(parts.network.model, validation.store, engine.device)
-    decision = parts.decide.fit(logits, validation.targets.cpu())
-    arrays = {**predictions_of(parts, logits), "targets": validation.targets.cpu().numpy()}
-    write_arrays(folder.path, "validation", arrays)
-    rows = prepared.splits.validation
-    write_subgroups(folder.path, "validation", arrays, rows, prepared.schema)
+    parts, folder = made.parts, trainer.folder
+    targets = made.validation.targets.cpu()
+    logits = trainer.logits(made.validation.store)
+    decision = parts.decide.fit(logits, targets)
     # Training rows as many as validation has, so that the two are compared in eval mode alike.
-    few = epoch_order(len(train.targets), seed=recipe.seed, epoch=0)[: len(logits)]
-    clean_logits = logits_of(parts.network.model, train.store, engine.device, few)
-    clean = parts.evaluate(clean_logits, train.targets[few])
-    at = {"step": position.step, "epoch": position.best["epoch"]}
-    folder.log({**at, "split": "train_clean", **clean})
+    few = epoch_order(len(made.train.targets), seed=recipe.seed, epoch=0)[: len(logits)]
+    clean = parts.evaluate(trainer.logits(made.train.store, few), made.train.targets[few])
+    if trainer.whole is not None:  # of a sharded model, which no longer is one
+        parts = replace(parts, network=replace(parts.network, model=trainer.whole))
     monitor = parts.monitor
-    folder.update(
-        best={**position.best, "metric": monitor, "value": position.best[monitor]},
-        last={**position.last, "metric": monitor, "value": position.last[monitor]},
-        decision=asdict(decision),
-    )
-    data = {key: prepared.facts[key] for key in DATA_FACTS}
-    save_model(
-        folder.path / "model",
-        recipe,
-        prepared.schema,
-        parts,
-        {"mlexpert": __version__, "data": data},
-    )
 
+    def write() -> None:
+        arrays = {**predictions_of(parts, logits), "targets": targets.numpy()}
+        write_arrays(folder.path, "validation", arrays)
+        rows = prepared.splits.validation
+        write_subgroups(folder.path, "validation", arrays, rows, prepared.schema)
+        at = {"step": position.step, "epoch": position.best["epoch"]}
+        folder.log({**at, "split": "train_clean", **clean})
+        folder.update(
+            best={**position.best, "metric": monitor, "value": position.best[monitor]},
+            last={**position.last, "metric": monitor, "value": position.last[monitor]},
+            decision=asdict(decision),
+        )
+        facts = {"mlexpert": __version__, "data": {k: prepared.facts[k] for k in DATA_FACTS}}
+        save_model(folder.path / "model", recipe, prepared.schema, parts, facts)
 
-def plan_of(recipe: Recipe, parts: Parts, *, progress: bool) -> Plan:
-    """Return what the trainer needs of a settled recipe."""
-    assert recipe.epochs is not None and recipe.batch_size is not None, (
-        "fit settles a recipe before it trains"
-    )
-    return Plan(
-        seed=recipe.seed,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        microbatch=recipe.microbatch,
-        patience=recipe.patience or 0,
-        clip_norm=recipe.clip_norm or 0.0,
-        ema=recipe.ema or 0.0,
-        monitor=parts.monitor,
-        show_progress=progress,
-    )
-
-
-def _encode(parts: Parts, examples: Examples, schema: Schema) -> Data:
-    targets = encode_targets(examples.targets, schema)
-    return Data(parts.network.encode(examples), targets)
+    trainer.processes.first_does(write)
+    return parts
 
 
 def _held(prepared: Prepared) -> Held:
@@ -237,7 +222,7 @@ def _open(
     track: str | None,
 ) -> RunFolder:
     """Make the run folder, or take up the one that an unfinished run of the same kind left."""
-    earlier = earlier_run(path)
+    earlier = engine.processes.first_does(lambda: earlier_run(path))
     model = parts.network.model
     # At most three checkpoints at once, each of weights, best weights, average and two moments.
     require_space(path, 16 * sum(value.nbytes for value in model.state_dict().values()))
@@ -250,15 +235,17 @@ def _open(
             "environment": {
                 **environment(),
                 "device": str(engine.device),
-                "precision": engine.precision,
+                "processes": engine.processes.count,
+                "sharded": engine.is_sharded,
             },
             "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
             "status": "running",
             "started": _now() if earlier is None or fresh else earlier.get("started"),
         },
         fresh=fresh or earlier is None,
+        writes=engine.processes.is_first,
     )
-    folder.start_tracker(engine.accelerator if track else None)
+    folder.start_tracker(track)
     return folder
 
 
@@ -268,13 +255,6 @@ def _note(folder: RunFolder, **facts: Any) -> None:
         folder.update(**facts)
     except RunError:
         return
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Tell a memory error: on a CPU torch raises a plain RuntimeError."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in str(
-        error
-    )
 
 
 def _now() -> str:

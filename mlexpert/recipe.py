@@ -96,10 +96,20 @@ class Recipe:
     """Decay per step of the moving average of the weights that is evaluated and kept; 0 takes the
     weights themselves. None: the recipe's own choice."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the forward pass. auto: bf16 on a GPU that has it, else fp32."""
-    microbatch: int | None = None
+    """Arithmetic of the forward pass. auto: bf16 on a GPU that has it; a CPU measures, and takes it
+    where it is clearly faster and as exact."""
+    microbatch: int | Literal["auto"] | None = "auto"
     """Most examples of one forward pass. The step's gradient stays that of `batch_size`; only
-    BatchNorm takes its statistics from each piece. None: the whole batch at once."""
+    BatchNorm takes its statistics from each piece. auto: what fits in memory, the whole batch where
+    it does. None: the whole batch, unasked."""
+    channels_last: bool | Literal["auto"] = "auto"
+    """Keep images channels-last in memory; nothing to other inputs. auto: with half precision on a
+    GPU; a CPU measures, and does so where it is clearly faster."""
+    compile: bool = False
+    """Compile the model with torch.compile; the first steps take longer."""
+    sharded: bool = False
+    """Spread weights, gradients and optimiser state over the processes (FSDP2), for a model that
+    does not fit on one device; needs torchrun."""
     validation: float = 0.15
     """Share of the rows held out for validation, where the data brings no validation split."""
     test: float = 0.15
@@ -120,7 +130,7 @@ class Recipe:
         """
         for name in ("epochs", "batch_size", "microbatch"):
             value = getattr(self, name)
-            self.require(value is None or value >= 1, name, "at least 1")
+            self.require(value in (None, "auto") or value >= 1, name, "at least 1")
         for name in ("lr", "weight_decay", "patience", "clip_norm"):
             value = getattr(self, name)
             self.require(value is None or 0 <= value < math.inf, name, "a number of 0 or more")
@@ -129,9 +139,8 @@ class Recipe:
         self.require(0 < self.validation < 1, "validation", "a share between 0 and 1")
         self.require(0 <= self.test < 1, "test", "a share of 0 or more and below 1")
         self.require(self.validation + self.test < 1, "test", "small enough to leave training rows")
-        fits = (
-            self.microbatch is None or self.batch_size is None or self.microbatch <= self.batch_size
-        )
+        largest = self.batch_size or math.inf
+        fits = not isinstance(self.microbatch, int) or self.microbatch <= largest
         self.require(fits, "microbatch", f"at most batch_size={self.batch_size}")
 
     def require(self, holds: bool, name: str, allowed: str) -> None:
@@ -167,6 +176,7 @@ class Recipe:
         leakage: Literal["refuse", "report"] = "refuse",
         criteria: Mapping[str, float] | None = None,
         track: Literal["tensorboard"] | None = None,
+        profile: bool = False,
         progress: bool = True,
     ) -> Fitted:
         """Split, audit, train, calibrate and record; see `mlexpert.fitting.fit`."""
@@ -187,6 +197,7 @@ class Recipe:
             leakage=leakage,
             criteria=criteria,
             track=track,
+            profile=profile,
             progress=progress,
         )
 

@@ -1,4 +1,4 @@
-"""The command line: `mlexpert list | show | fit | evaluate | predict | report | copy | bench`.
+"""The command line: `mlexpert list | show | fit | memory | lr-range | evaluate | predict | ...`.
 
 Exit codes: 0 done, 1 a run that failed, 2 a wrong call, 130 interrupted.
 """
@@ -16,6 +16,7 @@ from mlexpert import recipes
 from mlexpert.cli import commands
 from mlexpert.cli.exits import as_exit_codes
 from mlexpert.cli.fitting import fit_command, fit_file_command
+from mlexpert.cli.trials import lr_range_command, memory_command
 from mlexpert.recipe_card import file_of, read_card
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def app(recipe: str | None = None) -> typer.Typer:
     """Build the command line.
 
     Args:
-        recipe: Whose fields `fit` takes as flags.
+        recipe: Whose fields `fit`, `memory` and `lr-range` take as flags.
     """
     line = _typer("Expert training recipes for PyTorch, with the evidence built in.")
     line.callback()(_top)
@@ -59,6 +60,8 @@ def app(recipe: str | None = None) -> typer.Typer:
     line.command("show")(as_exit_codes(commands.show))
     settings = _LENIENT if recipe is None else {}
     line.command("fit", context_settings=settings)(as_exit_codes(fit_command(recipe)))
+    line.command("memory", context_settings=settings)(as_exit_codes(memory_command(recipe)))
+    line.command("lr-range", context_settings=settings)(as_exit_codes(lr_range_command(recipe)))
     line.command("evaluate")(as_exit_codes(commands.evaluate))
     line.command("predict")(as_exit_codes(commands.predict))
     line.command("report")(as_exit_codes(commands.report))
@@ -95,8 +98,8 @@ def _top(
 
 
 def _recipe_in(args: Sequence[str]) -> str | None:
-    """Return the recipe that a call of `fit` names: its flags must be known before it is parsed."""
-    if not args or args[0] != "fit":
+    """Return the recipe that a call names: its flags must be known before it is parsed."""
+    if not args or args[0] not in ("fit", "memory", "lr-range"):
         return None
     known = {f"{row.name}@{row.version}" for row in recipes.CATALOGUE} | set(recipes.names())
     return next((word for word in args[1:] if word in known), None)

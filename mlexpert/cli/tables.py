@@ -6,13 +6,18 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from mlexpert.training.lr_range import LrRange
+    from mlexpert.trials import MemoryForecast
+
+CURVE_ROWS, CURVE_WIDTH = 24, 40
 ARGMAX = "argmax_"
 """Prefix of a metric of the plain argmax of the probabilities."""
 
@@ -80,6 +85,44 @@ def card(described: Mapping[str, Any]) -> None:
             escape(field["doc"]),
         )
     Console().print(table)
+
+
+def lr_range(found: LrRange) -> None:
+    """Print the loss over the learning rate, as a curve of bars, and what is read off it."""
+    table = _table("Learning-rate range", ">lr", ">smoothed loss", "")
+    rows = list(zip(found.lrs, found.smoothed, strict=True))
+    finite = [loss for _, loss in rows]
+    low, high = min(finite), max(finite[: max(2, len(finite) // 4)])
+    for lr, loss in rows[:: max(1, len(rows) // CURVE_ROWS)]:
+        share = min(1.0, max(0.0, (loss - low) / (high - low))) if high > low else 0.0
+        table.add_row(f"{lr:.2e}", _number(loss), "▇" * (1 + round(CURVE_WIDTH * share)))
+    Console().print(table)
+    if found.suggested is not None and found.minimum is not None:
+        line(
+            f"Steepest fall at lr={found.suggested:.2g}; lowest at {found.minimum:.2g}, a tenth of "
+            f"which is {found.minimum / 10:.2g}. Compare a few rates around these."
+        )
+    line(found.note)
+
+
+def memory(forecast: MemoryForecast) -> None:
+    """Print the predicted peak of a training step over the micro-batch."""
+    table = _table("Memory of a training step", ">micro-batch", ">MiB", "")
+    verdicts = {True: "fits", False: "does not fit", None: "unknown"}
+    for size, peak in forecast.peaks.items():
+        table.add_row(str(size), "" if peak is None else _mib(peak), verdicts[forecast.fits(size)])
+    Console().print(table)
+    rows = f" Rows of {forecast.width} tokens, the longest." if forecast.width else ""
+    line(
+        f"Beyond the weights ({_mib(forecast.weights)} MiB) and the data, on {forecast.device}, "
+        f"where {_mib(forecast.available)} MiB are available and a tenth is left alone.{rows}"
+    )
+    if forecast.unpredicted:
+        line(f"Unknown because: {forecast.unpredicted}")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f}"
 
 
 def _table(title: str | None, *columns: str) -> Table:

@@ -18,6 +18,8 @@ class Store(Protocol):
     """The encoded inputs of a set of rows."""
 
     in_memory: bool
+    is_ragged: bool
+    """Whether its rows are of unequal length, padded to the longest of a batch."""
     nbytes: int
     """Bytes that it holds in memory."""
 
@@ -25,6 +27,10 @@ class Store(Protocol):
 
     def take(self, index: Tensor) -> Tensor:
         """Return the model's input for the rows at `index` (B,)."""
+        ...
+
+    def longest(self, count: int) -> Tensor:
+        """Return the rows (count,) that need most memory; any, where all need the same."""
         ...
 
     def to(self, device: torch.device) -> Store:
@@ -35,7 +41,7 @@ class Store(Protocol):
 class TensorStore:
     """Rows of one shape, indexed at once. Bytes are pixels: they are given as floats in [0, 1]."""
 
-    in_memory = True
+    in_memory, is_ragged = True, False
 
     def __init__(self, rows: Tensor) -> None:
         self.rows, self.nbytes = rows, rows.nbytes
@@ -48,6 +54,10 @@ class TensorStore:
         rows = self.rows[index.to(self.rows.device)]
         return rows.float().div_(255) if rows.dtype == torch.uint8 else rows
 
+    def longest(self, count: int) -> Tensor:
+        """Return the first rows: all are of one shape."""
+        return torch.arange(min(count, len(self)))
+
     def to(self, device: torch.device) -> TensorStore:
         """Return the rows on `device`."""
         return TensorStore(self.rows.to(device))
@@ -56,7 +66,7 @@ class TensorStore:
 class RaggedStore:
     """Token sequences of unequal length, end to end; a batch is padded with 0 to its longest."""
 
-    in_memory = True
+    in_memory, is_ragged = True, True
 
     def __init__(self, tokens: Tensor, offsets: Tensor) -> None:
         self.tokens, self.offsets = tokens, offsets
@@ -75,6 +85,10 @@ class RaggedStore:
         source = (starts[:, None] + position).where(inside, 0)
         return self.tokens[source].long().masked_fill_(~inside, 0)
 
+    def longest(self, count: int) -> Tensor:
+        """Return the longest rows, longest first."""
+        return self.offsets.diff().argsort(descending=True, stable=True)[:count].cpu()
+
     def to(self, device: torch.device) -> RaggedStore:
         """Return the tokens on `device`."""
         return RaggedStore(self.tokens.to(device), self.offsets.to(device))
@@ -83,7 +97,7 @@ class RaggedStore:
 class LazyImageStore:
     """Images too many to hold: decoded and resized when their batch is due."""
 
-    in_memory = False
+    in_memory, is_ragged = False, False
 
     def __init__(self, images: Images, size: tuple[int, int], channels: int) -> None:
         self.images, self.size, self.channels = images, size, channels
@@ -98,6 +112,10 @@ class LazyImageStore:
 
         rows = encode_images(self.images[index.numpy()], size=self.size, channels=self.channels)
         return TensorStore(rows).take(torch.arange(len(rows)))
+
+    def longest(self, count: int) -> Tensor:
+        """Return the first rows: all are resized to one shape."""
+        return torch.arange(min(count, len(self)))
 
     def to(self, device: torch.device) -> LazyImageStore:
         """Return the store: its images are decoded on the CPU."""

@@ -196,8 +196,8 @@ def confusion_heatmap(shares: np.ndarray, *, color: str) -> str:
         for low, high, opacity in _DEPTHS:
             rows, columns = np.nonzero((mesh > low) & (mesh <= high))
             if len(rows):
-                squares = _squares(rows + 1.0, columns + 1.0)
-                axes.add_patch(PathPatch(squares, facecolor=COLORS[color], alpha=opacity, lw=0))
+                cells = squares(rows + 1.0, columns + 1.0)
+                axes.add_patch(PathPatch(cells, facecolor=COLORS[color], alpha=opacity, lw=0))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=2))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=2))
         axes.set(xlabel="decided class (number)", ylabel="true class (number)")
@@ -208,7 +208,8 @@ _BOUNDS = (0.0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 _DEPTHS = tuple((low, high, 0.1 + 0.9 * high**0.6) for low, high in pairwise(_BOUNDS))
 
 
-def _squares(rows: np.ndarray, columns: np.ndarray) -> Path:
+def squares(rows: np.ndarray, columns: np.ndarray) -> Path:
+    """Return squares of side 1 about (N,) points as one path."""
     corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)])
     vertices = (np.stack([columns, rows], axis=1)[:, None] + corners).reshape(-1, 2)
     codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(rows)

@@ -56,6 +56,8 @@ class RunRecord:
         openings: Entries of `final_test.json`, oldest first.
         ledger: Openings by any run on this data, oldest first; empty if the chain does not hold.
         ledger_problem: Why the chain does not hold; empty where it does.
+        health: Lines of `health.jsonl`: the layers' gradients and updates, once an epoch.
+        profile: `profile/profile.json`, or None where the run was not profiled.
         missing: Names of files that are not there or cannot be read, with the reason.
     """
 
@@ -67,6 +69,8 @@ class RunRecord:
     openings: tuple[Mapping[str, Any], ...]
     ledger: tuple[Entry, ...]
     ledger_problem: str
+    health: tuple[Mapping[str, Any], ...]
+    profile: Mapping[str, Any] | None
     missing: Mapping[str, str]
 
     @property
@@ -109,41 +113,46 @@ def read_run(run_dir: Path) -> RunRecord:
     """
     path = Path(run_dir)
     missing: dict[str, str] = {}
-    run = _read_json(path / "run.json", missing)
+    run = _read_json(path, "run.json", missing)
     if not isinstance(run, dict) or "recipe" not in run or "schema" not in run:
         reason = missing.get("run.json", "it does not describe a run")
         raise InputError(f"{path} is not a run folder: run.json: {reason}. Pass what fit wrote.")
-    openings = tuple(_read_json(path / "final_test.json", missing, needed=False) or ())
+    openings = tuple(_read_json(path, "final_test.json", missing, needed=False) or ())
     ledger, problem = _read_ledger(path, run, openings)
     return RunRecord(
         path=path,
         run=run,
-        history=_read_history(path, missing),
+        history=_read_lines(path, "metrics.jsonl", missing),
         validation=_read_part(path, "validation", run, None, missing),
         test=_read_part(path, "test", run, openings[-1], missing) if openings else None,
         openings=openings,
         ledger=ledger,
         ledger_problem=problem,
+        health=_read_lines(path, "health.jsonl", missing, needed=False),
+        profile=_read_json(path, "profile/profile.json", missing, needed=False),
         missing=missing,
     )
 
 
-def _read_json(path: Path, missing: dict[str, str], *, needed: bool = True) -> Any:
+def _read_json(path: Path, name: str, missing: dict[str, str], *, needed: bool = True) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads((path / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         if needed:
-            missing[path.name] = "not there"
+            missing[name] = "not there"
     except (OSError, ValueError) as error:
-        missing[path.name] = f"cannot be read ({error})"
+        missing[name] = f"cannot be read ({error})"
     return None
 
 
-def _read_history(path: Path, missing: dict[str, str]) -> tuple[Mapping[str, Any], ...]:
+def _read_lines(
+    path: Path, name: str, missing: dict[str, str], *, needed: bool = True
+) -> tuple[Mapping[str, Any], ...]:
     try:
-        lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (path / name).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
-        missing["metrics.jsonl"] = "not there"
+        if needed:
+            missing[name] = "not there"
         return ()
     rows = []
     for line in lines:
@@ -198,11 +207,8 @@ def _read_part(
 def _read_subgroups(
     path: Path, name: str, run: Mapping[str, Any], missing: dict[str, str]
 ) -> Mapping[str, Any] | None:
-    file = path / "predictions" / f"{name}_subgroups.json"
     named = bool(((run.get("data") or {}).get("roles") or {}).get("subgroups"))
-    unread: dict[str, str] = {}
-    found = _read_json(file, unread, needed=named)
-    missing |= {f"predictions/{key}": reason for key, reason in unread.items()}
+    found = _read_json(path, f"predictions/{name}_subgroups.json", missing, needed=named)
     return found if isinstance(found, dict) and {"rows", "gaps"} <= found.keys() else None
 
 

@@ -18,6 +18,7 @@ from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.plots import FEWEST_ROWS
 from mlexpert.evidence.record import RunRecord, read_run
 from mlexpert.evidence.subgroups import section
+from mlexpert.evidence.training_sections import training
 
 REPORT = "report.html"
 NOTHING = "\N{EN DASH}"
@@ -107,6 +108,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "decision": sections.decision(record, shown) if shown else None,
         "data": sections.data(record),
         "openings": sections.openings(record),
+        "training": training(record),
         "missing": record.missing,
         "fewest_rows": FEWEST_ROWS,
         "metric_names": sections.CURVE_NAMES,
@@ -123,6 +125,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "number": _number,
+        "small": _small,
         "share": _share,
         "count": _count,
         "when": _when,
@@ -135,6 +138,11 @@ def _number(value: float | None, digits: int = 3) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return NOTHING
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def _small(value: float | None) -> str:
+    """Return a number that may be of any size with three digits."""
+    return NOTHING if value is None else f"{value:.3g}"
 
 
 def _share(value: float | None) -> str:

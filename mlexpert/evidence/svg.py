@@ -52,21 +52,28 @@ _WIDE, _HIGH = 5.0, 3.4
 
 @contextmanager
 def drawing(
-    *, width: float = _WIDE, height: float = _HIGH, rows: tuple[int, ...] = (1,)
+    *,
+    width: float = _WIDE,
+    height: float = _HIGH,
+    rows: tuple[int, ...] = (1,),
+    columns: tuple[int, ...] = (1,),
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Provide a figure with one axes for each of `rows`, in the page's style.
+    """Provide a figure with one axes for each of `rows` and `columns`, in the page's style.
 
     Args:
         width: Inches.
         height: Inches.
-        rows: Relative height of each axes, from the top.
+        rows: Relative height of each row of axes, from the top.
+        columns: Relative width of each column, from the left.
     """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever a user set for figures of their own
         matplotlib.rcParams.update(_STYLE)
         figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(len(rows), 1, height_ratios=rows, squeeze=False)
-        yield figure, list(axes[:, 0])
+        axes = figure.subplots(
+            len(rows), len(columns), height_ratios=rows, width_ratios=columns, squeeze=False
+        )
+        yield figure, list(axes.ravel())
 
 
 def to_svg(figure: Figure, title: str) -> str:

@@ -11,18 +11,30 @@ import json
 import os
 import shutil
 import warnings
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlexpert.errors import RunError
+from mlexpert.training.sharding import like, whole
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # collections.abc has it from Python 3.12 on
 
 TENSORS, STATE = "tensors.safetensors", "state.json"
 KEPT = 2
+DTYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.complex64: "C64", torch.int64: "I64", torch.int32: "I32", torch.int16: "I16",
+    torch.int8: "I8", torch.uint64: "U64", torch.uint32: "U32", torch.uint16: "U16",
+    torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""Their names in the safetensors format."""
 
 
 def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, Any]) -> Path:
@@ -37,11 +49,9 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        payload = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        digest = hashlib.sha256(payload).hexdigest()
+        digest = _write_tensors(beside / TENSORS, tensors)
         body = json.dumps({**state, "step": step, "digest": digest}).encode()
         seal = hashlib.sha256(body).hexdigest()
-        _flush(beside / TENSORS, payload)
         _flush(beside / STATE, body + b"\n" + seal.encode())
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
@@ -68,16 +78,16 @@ def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
     for candidate in sorted(folder.glob("step-*"), reverse=True):
         try:
             body, _, seal = (candidate / STATE).read_bytes().rpartition(b"\n")
-            payload = (candidate / TENSORS).read_bytes()
             state = json.loads(body)
-            whole = (
-                hashlib.sha256(body).hexdigest().encode() == seal
-                and hashlib.sha256(payload).hexdigest() == state["digest"]
+            with (candidate / TENSORS).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            is_whole = (
+                hashlib.sha256(body).hexdigest().encode() == seal and digest == state["digest"]
             )
         except (OSError, ValueError, KeyError):
-            whole = False
-        if whole:
-            return load(payload), state
+            is_whole = False
+        if is_whole:
+            return load_file(candidate / TENSORS), state
         warnings.warn(
             f"The checkpoint {candidate} is damaged (another digest); the one before it is used.",
             stacklevel=2,
@@ -88,7 +98,11 @@ def read_newest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None
 def pack(
     model: nn.Module, method: nn.Module, optimizer: Optimizer, extra: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return all that training would need to go on, as named tensors and a JSON-able rest."""
+    """Return all that training would need to go on, as named tensors and a JSON-able rest.
+
+    The tensors are those that training goes on changing: they are to be written before it does. Of
+    a sharded model every process has to ask, and gets whole tensors.
+    """
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
     tensors |= {f"extra.{name}": value for name, value in extra.items()}
@@ -100,9 +114,8 @@ def pack(
                 tensors[f"optimizer.{index}.{name}"] = value
             else:
                 rest["slots"].setdefault(str(index), {})[name] = value
-    # Tensors that share memory would be refused by safetensors, and what training goes on changing
-    # must not change here.
-    tensors = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
+    # By name: to gather a sharded one, all processes have to come to it at the same time.
+    tensors = {name: whole(tensors[name].detach()) for name in sorted(tensors)}
     tensors["rng.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["rng.cuda"] = torch.cuda.get_rng_state()
@@ -117,14 +130,17 @@ def unpack(
     optimizer: Optimizer,
 ) -> dict[str, Tensor]:
     """Put a packed state back in place, and return the extra tensors."""
-    model.load_state_dict(under("model.", tensors))
+    there = model.state_dict()
+    weights = under("model.", tensors)
+    model.load_state_dict({name: like(value, there[name]) for name, value in weights.items()})
     method.load_state_dict(under("method.", tensors))
     state: dict[int, dict[str, Any]] = {
         int(index): dict(slots) for index, slots in rest["slots"].items()
     }
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for key, value in under("optimizer.", tensors).items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        state.setdefault(int(index), {})[name] = like(value, parameters[int(index)])
     groups = [_with_tuples(group) for group in rest["groups"]]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     torch.set_rng_state(tensors["rng.cpu"])
@@ -148,6 +164,36 @@ def _with_tuples(group: dict[str, Any]) -> dict[str, Any]:
         key: tuple(value) if isinstance(value, list) and key != "params" else value
         for key, value in group.items()
     }
+
+
+def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+    """Write a safetensors file and return its digest, holding the bytes of one tensor at a time.
+
+    The library makes the bytes of all of them first: the memory of a second model and optimiser,
+    which a process near its limit does not have.
+    """
+    header, offset = {}, 0
+    for name, tensor in tensors.items():
+        end = offset + tensor.nbytes
+        shape, dtype = list(tensor.shape), DTYPES[tensor.dtype]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # tensors begin at multiples of 8
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        beginning = (len(text).to_bytes(8, "little"), text)
+        for part in chain(beginning, map(_bytes, tensors.values())):
+            digest.update(part)
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> Buffer:
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return cast("Buffer", flat.view(torch.uint8).numpy())
 
 
 def _flush(path: Path, payload: bytes) -> None:

@@ -6,6 +6,8 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped from outside; a checkpoint is kept and the message says how to go on."""
@@ -24,7 +26,7 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in STOPS:
                 self._before[number] = signal.signal(number, self._remember)
         return self
 
@@ -35,7 +37,9 @@ class StopSignal:
         trace: TracebackType | None,
     ) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            # A process that lost the others ignores SIGTERM until it has said so.
+            if signal.getsignal(number) == self._remember:
+                signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None:

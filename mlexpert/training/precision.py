@@ -1,21 +1,25 @@
-"""Device and arithmetic of a run, through accelerate."""
+"""Device, processes and arithmetic of a run, through accelerate."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlexpert.errors import InputError
+from mlexpert.training.processes import Processes
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for the others: longer than a checkpoint takes, short of for ever."""
 
 
 class Engine:
@@ -23,40 +27,58 @@ class Engine:
 
     In one process without fp16 accelerate's wrappers would do nothing but cost time, so they are
     not used.
+
+    Args:
+        precision: "fp32", "bf16", "fp16", or "auto": bf16 on a GPU that has it, else undecided
+            until `decide`, and fp32 meanwhile.
+        sharded: Whether the processes share one model's weights, instead of each having its own.
+
+    Raises:
+        InputError: If the device lacks the precision, or there is nothing to share with.
     """
 
-    def __init__(
-        self, precision: str, *, log_with: str | None = None, project_dir: str | None = None
-    ) -> None:
-        # The state is a process-wide singleton that refuses a second precision: it is begun anew.
-        AcceleratorState._reset_state()
+    def __init__(self, precision: str, *, sharded: bool = False) -> None:
         on_gpu = torch.cuda.is_available()
+        has_bf16 = not on_gpu or torch.cuda.is_bf16_supported(including_emulation=False)
+        decided = precision != "auto" or on_gpu
         if precision == "auto":
-            precision = (
-                "bf16"
-                if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-                else "fp32"
-            )
+            precision = "bf16" if on_gpu and has_bf16 else "fp32"
         if precision == "fp16" and not on_gpu:
             raise InputError(
                 "precision='fp16' needs a GPU, and none is here; use 'bf16', 'fp32' or 'auto'."
             )
-        if log_with is not None and importlib.util.find_spec(log_with) is None:
+        if precision == "bf16" and not has_bf16:
             raise InputError(
-                f"track={log_with!r} needs a package that is not installed: "
-                f"pip install 'mlexpert[{log_with}]'."
+                f"precision='bf16' is more than {torch.cuda.get_device_name()} can do; "
+                "use 'fp16', 'fp32' or 'auto'."
             )
-        mixed = "no" if precision == "fp32" else precision
-        self.accelerator = Accelerator(
-            mixed_precision=mixed, log_with=log_with, project_dir=project_dir
-        )
-        if self.accelerator.num_processes > 1:
-            raise InputError(
-                f"{self.accelerator.num_processes} processes were started; "
-                "this version trains in one process."
-            )
-        self.precision = precision
+        self.is_decided, self.precision = False, ""
+        self.accelerator: Accelerator
+        self.decide(precision)
+        self.is_decided = decided
         self.device: torch.device = self.accelerator.device
+        self.processes = Processes.here()
+        if sharded and self.processes.count == 1:
+            raise InputError(
+                "sharded=True spreads a model over several processes, and this is the only one; "
+                "start them with: torchrun --nproc-per-node 2 -m mlexpert fit ..."
+            )
+        if sharded and precision == "fp16":
+            raise InputError("sharded=True does not go with precision='fp16'; use 'bf16'.")
+        self.is_sharded = sharded
+
+    def decide(self, precision: str) -> None:
+        """Compute in this precision from here on."""
+        if self.is_decided and precision == self.precision:
+            return
+        # The state is a process-wide singleton that refuses a second precision: it is begun anew.
+        AcceleratorState._reset_state()
+        self.precision, self.is_decided = precision, True
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),
+            mixed_precision="no" if precision == "fp32" else precision,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        )
         self.scaler: torch.amp.GradScaler | None = self.accelerator.scaler
 
     def autocast(self) -> AbstractContextManager:

@@ -13,10 +13,19 @@ EVERY = 0.2
 
 
 class Bar:
-    """The steps of a run on the terminal, with the last epoch's score."""
+    """The steps of a run on the terminal, with the last epoch's score.
 
-    def __init__(self, total: int, done: int, *, shown: bool) -> None:
+    Args:
+        total: Steps of the whole run.
+        done: Steps that an earlier run has made.
+        title: What trains; it stands above the bar.
+        shown: Whether to show anything.
+    """
+
+    def __init__(self, total: int, done: int, title: str, *, shown: bool) -> None:
         console = Console(stderr=True)
+        if shown:
+            console.print(f"training: {title}", style="dim", highlight=False)
         self._progress = Progress(
             TextColumn("[bold]training"),
             BarColumn(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -9,19 +10,33 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from mlexpert.errors import InputError, RunError
 
-RUN, METRICS = "run.json", "metrics.jsonl"
+RUN, METRICS, HEALTH = "run.json", "metrics.jsonl", "health.jsonl"
 
 
 class RunFolder:
-    """A run folder under way. Reports read what is written here and nothing else."""
+    """A run folder under way. Reports read what is written here and nothing else.
 
-    def __init__(self, path: Path, facts: dict[str, Any], *, fresh: bool = True) -> None:
-        self.path, self.facts = path, facts
-        self._tracker: Accelerator | None = None
+    Args:
+        path: The folder; made where it does not exist.
+        facts: What `run.json` says.
+        fresh: Whether to drop what an earlier run left there.
+        writes: Whether this process writes; of several only the first does.
+
+    Raises:
+        InputError: If the folder cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, facts: dict[str, Any], *, fresh: bool = True, writes: bool = True
+    ) -> None:
+        self.path, self.facts, self.writes = path, facts, writes
+        self._tracker: GeneralTracker | None = None
+        if not writes:
+            return
         try:
             if not _is_writable(path):
                 raise PermissionError(13, "it is read-only")
@@ -43,27 +58,30 @@ class RunFolder:
     def update(self, **facts: Any) -> None:
         """Write `run.json` anew with these facts added."""
         self.facts |= facts
-        write_json(self.path / RUN, self.facts)
+        if self.writes:
+            write_json(self.path / RUN, self.facts)
 
-    def start_tracker(self, accelerator: Accelerator | None) -> None:
-        """Send every row to accelerate's tracker too."""
-        if accelerator is not None:
-            accelerator.init_trackers("mlexpert")
-            self._tracker = accelerator
+    def start_tracker(self, name: str | None) -> None:
+        """Send every row to that tracker of accelerate's too."""
+        if name is not None and self.writes:
+            self._tracker = LOGGER_TYPE_TO_CLASS[name]("mlexpert", logging_dir=str(self.path))
+            self._tracker.start()
 
     def close(self) -> None:
         """Let the tracker write what it still holds."""
         if self._tracker is not None:
-            self._tracker.end_training()
+            self._tracker.finish()
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Append one row to the JSON lines, and to the tracker where one runs."""
+    def log(self, row: dict[str, Any], name: str = METRICS) -> None:
+        """Append one row to the JSON lines of `name`, and metrics to the tracker where one runs."""
+        if not self.writes:
+            return
         try:
-            with (self.path / METRICS).open("a") as file:
+            with (self.path / name).open("a") as file:
                 file.write(json.dumps(_plain(row)) + "\n")
         except OSError as error:
             raise disk_error(self.path, error) from error
-        if self._tracker is not None:
+        if self._tracker is not None and name == METRICS:
             numbers = {
                 f"{row['split']}/{k}": float(v)
                 for k, v in row.items()
@@ -71,19 +89,34 @@ class RunFolder:
             }
             self._tracker.log(numbers, step=row["step"])
 
-    def forget_after(self, epoch: int) -> None:
-        """Drop what was logged after `epoch` ended: a resumed run does that work again."""
-        path = self.path / METRICS
-        if path.exists():
-            kept = [line for line in path.read_text().splitlines() if _is_of(line, epoch)]
-            write_text(path, "".join(line + "\n" for line in kept))
+    def forget_after(self, *, epoch: int, step: int) -> None:
+        """Drop what was logged after that epoch and step: a resumed run does that work again."""
+        if not self.writes:
+            return
+        for name, key, last in ((METRICS, "epoch", epoch), (HEALTH, "step", step)):
+            if (self.path / name).exists():
+                lines = (self.path / name).read_text().splitlines()
+                kept = [line + "\n" for line in lines if _is_within(line, key, last)]
+                write_text(self.path / name, "".join(kept))
 
     def _clear(self) -> None:
         """Drop what an earlier run left, before a fresh one."""
-        for name in (METRICS, "final_test.json", "ledger.jsonl", "report.html"):
+        for name in (METRICS, HEALTH, "final_test.json", "ledger.jsonl", "report.html"):
             (self.path / name).unlink(missing_ok=True)
-        for name in ("checkpoints", "predictions", "model", "mlexpert"):
+        for name in ("checkpoints", "predictions", "model", "profile", "mlexpert"):
             shutil.rmtree(self.path / name, ignore_errors=True)
+
+
+def require_tracker(name: str | None) -> None:
+    """Refuse a tracker whose package is not installed.
+
+    Raises:
+        InputError: Naming what to install.
+    """
+    if name is not None and importlib.util.find_spec(name) is None:
+        raise InputError(
+            f"track={name!r} needs a package that is not installed: pip install 'mlexpert[{name}]'."
+        )
 
 
 def require_space(folder: Path, num_bytes: int) -> None:
@@ -100,11 +133,11 @@ def require_space(folder: Path, num_bytes: int) -> None:
         )
 
 
-def _is_of(line: str, epoch: int) -> bool:
-    """Tell whether a line was logged in training up to `epoch`, and is not torn."""
+def _is_within(line: str, key: str, last: int) -> bool:
+    """Tell whether a line was logged while training stood at `last` or before, and is not torn."""
     try:
         row = json.loads(line)
-        return row["epoch"] <= epoch and row["split"] != "train_clean"
+        return row[key] <= last and row.get("split") != "train_clean"
     except (ValueError, KeyError, TypeError):
         return False
 

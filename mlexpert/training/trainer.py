@@ -2,76 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlexpert.data.batches import Store, batches, cut, epoch_order
-from mlexpert.errors import RunError
+from mlexpert.errors import InputError, RunError
 from mlexpert.training import checkpoint
+from mlexpert.training.activation_checkpointing import checkpoint_blocks
 from mlexpert.training.average import WeightAverage
-from mlexpert.training.interrupt import Interrupted, StopSignal
+from mlexpert.training.evaluation import LARGEST, logits_of
+from mlexpert.training.gradient_health import GradientHealth
+from mlexpert.training.interrupt import STOPS, Interrupted, StopSignal
+from mlexpert.training.memory.allocator import give_back_at_once
 from mlexpert.training.method import Batch, Method, Task
+from mlexpert.training.phases import OFF, Phases, Profile
+from mlexpert.training.plan import Data, Plan, Position
 from mlexpert.training.precision import Engine
 from mlexpert.training.progress import Bar
-from mlexpert.training.tracking import RunFolder
+from mlexpert.training.settling import compute_by, settle_arithmetic, settle_memory
+from mlexpert.training.sharding import like, shard, whole
+from mlexpert.training.step import Cut, NotFinite, Step
+from mlexpert.training.tracking import HEALTH, RunFolder
 
 CHECKPOINT_EVERY = 15.0
 """Seconds of training that a killed process loses at the most."""
-EVALUATION_BATCH = 512
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and in what pieces to train."""
-
-    seed: int
-    epochs: int
-    batch_size: int
-    microbatch: int | None = None
-    patience: int = 0
-    clip_norm: float = 0.0
-    ema: float = 0.0
-    monitor: str = "log_loss"
-    show_progress: bool = True
-
-
-@dataclass(frozen=True)
-class Data:
-    """Encoded inputs and their targets (N,)."""
-
-    store: Store
-    targets: Tensor
-
-    def to(self, device: torch.device) -> Data:
-        """Return the data on `device`, where that has room for them twice over."""
-        fits = device.type != "cuda" or self.store.nbytes < torch.cuda.mem_get_info(device)[0] // 2
-        return Data(self.store.to(device) if fits else self.store, self.targets.to(device))
-
-
-@dataclass
-class Position:
-    """Where training stands: all of it is in every checkpoint."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    moved: int = 0
-    """Optimiser steps that were not skipped; the schedule counts these."""
-    loss_sum: float = 0.0
-    loss_count: float = 0.0
-    seconds: float = 0.0
-    stale: int = 0
-    done: bool = False
-    best: dict[str, float] = field(default_factory=dict)
-    last: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -88,20 +53,34 @@ class Trainer:
         engine: Engine,
         folder: RunFolder,
     ) -> None:
-        self.model, self.method, self.optimizer = (
-            engine.place(model),
-            engine.place(method),
-            optimizer,
-        )
+        self.whole = copy.deepcopy(model) if engine.is_sharded else None
+        if engine.is_sharded:
+            shard(model, optimizer)
+        self.model, self.method = engine.place(model), engine.place(method)
+        self.optimizer = optimizer
         self.schedule, self.evaluate = schedule, evaluate
         self.plan, self.engine, self.folder = plan, engine, folder
+        self.processes = engine.processes
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.at = Position()
         self.best_weights: dict[str, Tensor] = {}
         self.average = WeightAverage(self.model, plan.ema) if plan.ema else None
+        self.health = GradientHealth(self.model)
+        self.phases: Phases = OFF
+        self.arithmetic: dict[str, Any] = {}
+        self.step = Step(
+            self.model,
+            self.method,
+            optimizer,
+            engine,
+            Cut(plan.microbatch if isinstance(plan.microbatch, int) else plan.batch_size),
+            clip_norm=plan.clip_norm,
+            seed=plan.seed,
+            on_retry=self._say_retry,
+        )
         # Reading a number back waits for a GPU, so there the loss is looked at only now and then.
         self.look_every = 1 if engine.device.type == "cpu" else 50
-        self._loss = torch.zeros((), device=engine.device)
+        self._loss: Tensor | float = 0.0
         self._count: Tensor | float = 0.0
         self._last_checkpoint = time.monotonic()
         self._checkpoint_every = CHECKPOINT_EVERY
@@ -110,93 +89,118 @@ class Trainer:
         """Train to the end, put the best epoch's weights in place, and return where training ended.
 
         Raises:
-            RunError: If a loss is not finite, or the disk is full.
+            RunError: If a loss is not finite, memory runs out, or the disk is full.
             Interrupted: On Ctrl-C or SIGTERM, after the step under way, with a checkpoint kept.
         """
         train, validation = train.to(self.engine.device), validation.to(self.engine.device)
-        resumed = self._resume()
-        total = self.plan.epochs * len(cut(torch.empty(len(train.targets)), self.plan.batch_size))
-        with StopSignal() as stop, Bar(total, self.at.step, shown=self.plan.show_progress) as bar:
-            if not resumed:
+        cuts = cut(torch.empty(len(train.targets)), self.plan.batch_size)
+        if self.engine.is_sharded and min(map(len, cuts)) < self.processes.count:
+            raise InputError(
+                f"A last batch of {min(map(len, cuts))} rows is not enough for each of "
+                f"{self.processes.count} processes of a sharded model; change batch_size."
+            )
+        total = self.plan.epochs * len(cuts)
+        shown = self.plan.show_progress and self.processes.is_first
+        with StopSignal() as stop:
+            if not self._resume():
                 self.method.begin_task(self.model, task)
-            while self.at.epoch < self.plan.epochs and not self.at.done:
-                self._epoch(train, total, stop, bar)
-                self._end_epoch(validation, total, bar)
+                self._settle(train)
+            if self.plan.compile:
+                self.model.compile()
+            if self.plan.profile and self.processes.is_first:
+                self.phases = self.step.phases = Profile(
+                    self.folder.path, self.engine.device, total - self.at.step
+                )
+            try:
+                with Bar(total, self.at.step, self.description, shown=shown) as bar:
+                    while self.at.epoch < self.plan.epochs and not self.at.done:
+                        self._epoch(train, total, stop, bar)
+                        self._end_epoch(validation, total, bar)
+            finally:
+                self.phases.close()
             self.method.end_task(self.model, task)
         self.model.load_state_dict(self.best_weights)
+        if self.whole is not None:
+            self.whole.load_state_dict({k: whole(v).cpu() for k, v in self.best_weights.items()})
         return self.at
+
+    def _settle(self, train: Data) -> None:
+        """Decide how to compute and how to cut a batch; nothing that is trained moves."""
+        parts, plan, is_roomy = (self.model, self.method), self.plan, True
+        on_cpu = self.engine.device.type == "cpu"
+        if not on_cpu:  # by rule; what fits depends on it
+            self.arithmetic = settle_arithmetic(*parts, self.engine, train, plan)
+        if plan.microbatch == "auto" and not self.engine.is_sharded:
+            found = settle_memory(*parts, self.optimizer, self.engine, train, plan)
+            self.step.cut = Cut(found.size, found.width, found.checkpointing, found.tight)
+            self.folder.update(memory=found.record())
+            is_roomy = found.is_roomy
+        if on_cpu:  # by trying, for which there has to be room
+            self.arithmetic = settle_arithmetic(*parts, self.engine, train, plan, may_try=is_roomy)
+        self.folder.update(arithmetic=self.arithmetic)
 
     def _epoch(self, train: Data, total: int, stop: StopSignal, bar: Bar) -> None:
         self.model.train()
         started = time.monotonic()
         order = epoch_order(len(train.targets), seed=self.plan.seed, epoch=self.at.epoch)
         cuts = cut(order, self.plan.batch_size)[self.at.batch :]
-        for inputs, targets, index in batches(train.store, train.targets, cuts):
+        rows = self.phases.fetched(batches(train.store, train.targets, cuts))
+        for inputs, targets, index in rows:
             self._set_lr(self.at.moved / total)
-            batch = Batch(inputs.to(self.engine.device), targets, index)
-            self._step(self.method.draw(self.model, batch))
-            self.at.batch += 1
-            self.at.step += 1
+            with self.phases("data"):
+                batch = Batch(inputs.to(self.engine.device), targets, index)
+                batch = self.method.draw(self.model, batch)
+            self._move(batch)
             bar.show(self.at.step)
-            if self.at.step % self.look_every == 0:
-                self._check_finite()
-            if stop.received or time.monotonic() - self._last_checkpoint > self._checkpoint_every:
+            if self._has_to_save(stop):
                 now = time.monotonic()
                 self.at.seconds, started = self.at.seconds + now - started, now
-                kept = self._checkpoint()
+                with self.phases("checkpoint"):
+                    kept = self._checkpoint()
                 if stop.received:
                     raise Interrupted(
                         f"Stopped by {stop.received.name} after step {self.at.step} of {total}; "
                         f"{kept} is kept. To go on, fit again with "
                         f"run_dir={str(self.folder.path)!r}."
                     )
-        self._check_finite()
         self.at.seconds += time.monotonic() - started
 
-    def _step(self, batch: Batch) -> None:
-        """Move the weights once; the gradient is divided by the count of all micro-batches."""
-        self.optimizer.zero_grad(set_to_none=True)
-        pieces = _pieces(batch, self.plan.microbatch)
-        total: Tensor | float = 0.0
-        count: Tensor | float = 0.0
-        for piece in pieces:
-            with self.engine.autocast():
-                loss = self.method.loss(self.model, piece)
-            divisor = loss.count if len(pieces) == 1 else float(len(batch))
-            self.engine.backward(loss.total / divisor)
-            total, count = total + loss.total.detach(), count + loss.count
-
-        def prepare() -> None:
-            if len(pieces) > 1:
-                _scale_gradients(self.model, len(batch) / count)
-            self.method.after_backward(self.model)
-            if self.plan.clip_norm:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.plan.clip_norm)
-
-        if self.engine.step(self.optimizer, prepare):
+    def _move(self, batch: Batch) -> None:
+        """Make one step, and all that follows a step."""
+        # Once an epoch: a look at every layer costs as much as a step.
+        health = self.health if self.at.batch == 0 and not self.engine.is_sharded else None
+        look = (self.at.step + 1) % self.look_every == 0
+        try:
+            moved, loss, count = self.step(batch, self.at.step + 1, look=look, health=health)
+        except NotFinite as found:
+            raise self._not_finite("The loss", self.at.step + 1, str(found)) from None
+        if moved:
             self.at.moved += 1
             if self.average is not None:
                 self.average.update()
             self.method.after_step(self.model, batch)
-        self._loss += total
-        self._count += count
+        self.at.batch, self.at.step = self.at.batch + 1, self.at.step + 1
+        self._loss, self._count = self._loss + loss, self._count + count
+        if health is not None:
+            at = {"step": self.at.step, "epoch": self.at.epoch + 1}
+            self.folder.log({**at, "layers": health.after()}, HEALTH)
+        self.phases.step()
 
     def _end_epoch(self, validation: Data, total: int, bar: Bar) -> None:
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
         row = {"step": self.at.step, "epoch": self.at.epoch, "seconds": self.at.seconds}
-        mean = float(self._loss / self._count)
-        self._loss, self._count = torch.zeros_like(self._loss), 0.0
+        mean = self._loss_so_far() / float(self._count)
+        if not math.isfinite(mean):
+            raise self._not_finite("The mean training loss", self.at.step, "in this epoch")
+        self._loss = self._count = 0.0
         lr = self.optimizer.param_groups[0]["lr"]
         self.folder.log({**row, "split": "train", "loss": mean, "lr": lr})
         monitor = self.plan.monitor
-        with self.average.in_place() if self.average is not None else nullcontext():
-            logits = logits_of(self.model, validation.store, self.engine.device)
-            scores = self.evaluate(logits, validation.targets.cpu())
+        averaged = self.average.in_place() if self.average is not None else nullcontext()
+        with averaged, self.phases("evaluation"):
+            scores = self.evaluate(self.logits(validation.store), validation.targets.cpu())
             if not math.isfinite(scores[monitor]):
-                raise RunError(
-                    f"Validation {monitor} is {scores[monitor]} after epoch {self.at.epoch}. "
-                    f"{self._what_now()}"
-                )
+                raise self._not_finite(f"Validation {monitor}", self.at.step, "at the epoch's end")
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
             if is_best:
                 state = self.model.state_dict()
@@ -213,40 +217,87 @@ class Trainer:
             f"epoch {self.at.epoch}  {monitor} {scores[monitor]:.4f}",
         )
 
+    def logits(self, store: Store, index: Tensor | None = None) -> Tensor:
+        """Return the model's logits (N, K) of these rows, which all processes share."""
+        # Looking takes less memory than training: four times the rows that were confirmed for it.
+        rows = min(LARGEST, 4 * self.step.cut.size)
+        device, processes = self.engine.device, self.processes
+        return logits_of(self.model, store, device, index, rows=rows, processes=processes)
+
+    @property
+    def description(self) -> str:
+        """What trains, for people."""
+        count, cut = self.processes.count, self.step.cut
+        return ", ".join(
+            [
+                f"{count} process{'es' if count > 1 else ''} on {self.engine.device.type}",
+                self.engine.precision,
+                f"{self.plan.batch_size} rows a step"
+                + (f" in pieces of {cut.size}" if cut.size * count < self.plan.batch_size else ""),
+            ]
+        )
+
     def _set_lr(self, fraction: float) -> None:
         factor = self.schedule(fraction)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
 
-    def _check_finite(self) -> None:
-        if not math.isfinite(float(self._loss)):
-            raise RunError(
-                f"The loss is not finite at step {self.at.step} (epoch {self.at.epoch + 1}). "
-                f"{self._what_now()}"
-            )
+    def _loss_so_far(self) -> float:
+        """Return the epoch's summed loss, of all processes."""
+        loss = float(self._loss)
+        return self.processes.total([loss])[0] if self.processes.count > 1 else loss
 
-    def _what_now(self) -> str:
+    def _not_finite(self, what: str, step: int, where: str) -> RunError:
         kept = sorted(self.folder.checkpoints.glob("step-*"))
         state = f"The checkpoint {kept[-1]} is kept." if kept else "There is no checkpoint yet."
-        return f"{state} A lower lr or clip_norm=1.0 usually helps, in a new run_dir."
+        return RunError(
+            f"{what} is not finite at step {step} (epoch {self.at.epoch + 1}): {where}. "
+            f"{state} A lower lr or clip_norm=1.0 usually helps, in a new run_dir."
+        )
+
+    def _say_retry(self, cut: Cut, error: str) -> None:
+        """Write down that memory ran out; every step after this one is cut this way."""
+        how = ", activations computed again in backward" if cut.checkpointing else ""
+        warnings.warn(
+            f"Memory ran out in step {self.at.step + 1}; it is repeated in pieces of {cut.size} "
+            f"rows{how}. No step is lost.",
+            stacklevel=2,
+        )
+        memory = self.folder.facts.get("memory", {})
+        self.folder.update(memory={**memory, "cut": asdict(cut), "error": error[:200]})
+
+    def _has_to_save(self, stop: StopSignal) -> bool:
+        """Tell whether a checkpoint is due; several processes agree on it, and on why."""
+        due = time.monotonic() - self._last_checkpoint > self._checkpoint_every
+        if self.processes.count > 1:
+            due = due and self.processes.is_first
+            asked = [stop.received is signal for signal in STOPS]
+            *heard, wanted = self.processes.total([*asked, due])
+            due = wanted > 0
+            stop.received = next((s for s, n in zip(STOPS, heard, strict=True) if n), None)
+        return due or stop.received is not None
 
     def _checkpoint(self) -> Path:
-        self._check_finite()
+        for name, parameter in self.model.named_parameters():
+            if not whole(parameter.isfinite().all()):
+                raise self._not_finite(f"The parameter {name}", self.at.step, "after the step")
         started = time.monotonic()
-        self.at.loss_sum, self.at.loss_count = float(self._loss), float(self._count)
+        self.at.loss_sum, self.at.loss_count = self._loss_so_far(), float(self._count)
         extra = {f"best.{name}": value for name, value in self.best_weights.items()}
         if self.average is not None:
             extra |= {f"average.{name}": value for name, value in self.average.state().items()}
         tensors, rest = checkpoint.pack(self.model, self.method, self.optimizer, extra)
-        path = checkpoint.write(
-            self.folder.checkpoints,
-            self.at.step,
-            tensors,
-            {
-                "position": asdict(self.at),
-                "optimizer": rest,
-                "scaler": self.engine.scaler.state_dict() if self.engine.scaler else None,
-            },
+        state: dict[str, Any] = {
+            "position": asdict(self.at),
+            "optimizer": rest,
+            "cut": asdict(self.step.cut),
+            "arithmetic": self.arithmetic,
+            "memory": self.folder.facts.get("memory", {}),
+            "scaler": self.engine.scaler.state_dict() if self.engine.scaler else None,
+        }
+        folder, step = self.folder.checkpoints, self.at.step
+        path = Path(
+            self.processes.first_does(lambda: str(checkpoint.write(folder, step, tensors, state)))
         )
         written = time.monotonic()
         # A large model must not spend its time on saving: a twentieth of it at the most.
@@ -255,59 +306,37 @@ class Trainer:
         return path
 
     def _resume(self) -> bool:
+        self.processes.first_does(lambda: None)  # the first one may be clearing the folder yet
         found = checkpoint.read_newest(self.folder.checkpoints)
+        step = str(found[1]["step"] if found else 0)
+        self.processes.same_everywhere(step, "newest checkpoint")
         if found is None:
-            self.folder.forget_after(0)
+            self.folder.forget_after(epoch=0, step=0)
             return False
         tensors, state = found
+        self.arithmetic = state["arithmetic"]
+        compute_by(self.arithmetic, self.model, self.engine)
+        self.folder.update(arithmetic=self.arithmetic, memory=state["memory"])
+        self.step.cut = Cut(**state["cut"])
+        if self.step.cut.checkpointing:
+            checkpoint_blocks(self.model)
+        if self.step.cut.tight:
+            give_back_at_once()
         extra = checkpoint.unpack(
             tensors, state["optimizer"], self.model, self.method, self.optimizer
         )
         if self.engine.scaler is not None:
             self.engine.scaler.load_state_dict(state["scaler"])
         device = self.engine.device
-        best = checkpoint.under("best.", extra)
-        self.best_weights = {name: value.to(device) for name, value in best.items()}
+        there = self.model.state_dict()
+        self.best_weights = {
+            name: like(value.to(device, copy=True), there[name])
+            for name, value in sorted(checkpoint.under("best.", extra).items())
+        }
         if self.average is not None:
             self.average.restore(checkpoint.under("average.", extra))
         self.at = Position(**state["position"])
-        self._loss, self._count = torch.tensor(self.at.loss_sum, device=device), self.at.loss_count
-        self.folder.forget_after(self.at.epoch)
+        self._loss = self.at.loss_sum if self.processes.is_first else 0.0
+        self._count = self.at.loss_count
+        self.folder.forget_after(epoch=self.at.epoch, step=self.at.step)
         return True
-
-
-@torch.inference_mode()
-def logits_of(
-    model: nn.Module, store: Store, device: torch.device, index: Tensor | None = None
-) -> Tensor:
-    """Return the model's logits (N, K), in fp32 and in eval mode, on the CPU.
-
-    Args:
-        model: In place on `device`; it is left in eval mode.
-        store: The encoded rows.
-        device: Where the model is.
-        index: (N,) rows to look at; all where None.
-    """
-    model.eval()
-    cuts = list((torch.arange(len(store)) if index is None else index).split(EVALUATION_BATCH))
-    nobody = torch.zeros(len(store), dtype=torch.long)  # rows to predict have no targets
-    rows = [model(inputs.to(device)).float() for inputs, _, _ in batches(store, nobody, cuts)]
-    return torch.cat(rows).cpu()
-
-
-def _pieces(batch: Batch, size: int | None) -> list[Batch]:
-    if size is None or size >= len(batch):
-        return [batch]
-    # Even pieces: a rest of one row would leave BatchNorm without a variance.
-    count = -(-len(batch) // size)
-    columns = (batch.inputs, batch.targets, batch.index)
-    cuts = zip(*(column.tensor_split(count) for column in columns), strict=True)
-    return [Batch(*piece) for piece in cuts]
-
-
-def _scale_gradients(model: nn.Module, factor: Tensor | float) -> None:
-    """Correct a division by the number of examples to one by the true count."""
-    if isinstance(factor, Tensor) or factor != 1.0:
-        for parameter in model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)

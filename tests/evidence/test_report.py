@@ -111,7 +111,7 @@ def test_one_file_that_needs_nothing_else(sources, pages, kind):
 @pytest.mark.parametrize("kind", fake_run.KINDS)
 def test_every_section_is_there(pages, kind):
     sections = {"summary", "verdicts", "learning", "classes", "probabilities", "data", "leakage"}
-    assert sections | {"test", "setup"} <= set(pages[kind].ids)
+    assert sections | {"test", "training", "setup"} <= set(pages[kind].ids)
 
 
 @pytest.mark.parametrize("kind", ["fashion", "hundred"])

@@ -79,7 +79,7 @@ def test_a_full_disk_leaves_the_earlier_one_intact(
         lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.8, 0.95)),
     ],
 )
-def test_pack_and_unpack_go_on_as_if_nothing_had_happened(make) -> None:
+def test_pack_and_unpack_go_on_as_if_nothing_had_happened(make, tmp_path: Path) -> None:
     def step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         optimizer.zero_grad()
         model(torch.randn(4, 3)).square().sum().backward()
@@ -89,7 +89,9 @@ def test_pack_and_unpack_go_on_as_if_nothing_had_happened(make) -> None:
     optimizer = make(model.parameters())
     step(model, optimizer)
     tensors, rest = checkpoint.pack(model, method, optimizer, {"kept": torch.tensor(5.0)})
+    checkpoint.write(tmp_path, 1, tensors, {})
     step(model, optimizer)
+    tensors, _ = checkpoint.read_newest(tmp_path)
     expected = [value.clone() for value in model.state_dict().values()]
 
     other = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))

@@ -16,12 +16,13 @@ from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.blocks.schedules import constant, warmup_cosine
 from mlexpert.data.batches import TensorStore, cut, epoch_order
 from mlexpert.errors import RunError
-from mlexpert.training import trainer as trainer_module
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch, Loss, Method, Task
+from mlexpert.training.pieces import pieces as pieces_of
+from mlexpert.training.plan import Data, Plan
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder
-from mlexpert.training.trainer import Data, Plan, Trainer
+from mlexpert.training.trainer import Trainer
 
 PLAN = Plan(seed=3, epochs=3, batch_size=16, show_progress=False)
 TASK = Task(0, torch.tensor([50, 50]))
@@ -221,7 +222,7 @@ def test_hooks_are_called_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("rows", "size", "pieces"), [(65, 64, [33, 32]), (7, 3, [3, 2, 2])])
 def test_pieces_are_even_so_that_none_is_a_single_row(rows: int, size: int, pieces) -> None:
     index = torch.arange(rows)
-    cuts = trainer_module._pieces(Batch(index[:, None], index, index), size)
+    cuts = pieces_of(Batch(index[:, None], index, index), size)
     assert [len(piece) for piece in cuts] == pieces
     assert torch.equal(torch.cat([piece.inputs for piece in cuts])[:, 0], index)
 

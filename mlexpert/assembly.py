@@ -1,0 +1,77 @@
+"""From a recipe and a user's data to the parts that training needs: read, split, audited, built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mlexpert.data.encode import encode_targets
+from mlexpert.data.examples import Examples
+from mlexpert.data.schema import Schema
+from mlexpert.errors import InputError
+from mlexpert.preparation import Prepared, Roles, heed, prepare
+from mlexpert.recipe import Parts, Recipe
+from mlexpert.training.plan import Data, Plan
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """All that a trainer is made of, on the CPU and with its first weights."""
+
+    parts: Parts
+    train: Data
+    validation: Data
+    plan: Plan
+
+
+def read_for(
+    recipe: Recipe, ds: Any, roles: Roles, leakage: Literal["refuse", "report"] = "refuse"
+) -> tuple[Recipe, Prepared]:
+    """Read, split and audit the data, and settle the recipe for them.
+
+    Raises:
+        InputError: If data, roles or fields are refused.
+    """
+    if leakage not in ("refuse", "report"):
+        raise InputError(f"leakage={leakage!r}; it takes 'refuse' or 'report'.")
+    prepared = prepare(recipe, ds, roles)
+    heed(prepared.findings, leakage)
+    return recipe.settle(prepared.schema), prepared
+
+
+def assemble(
+    recipe: Recipe, prepared: Prepared, *, progress: bool, profile: bool = False
+) -> Assembled:
+    """Build the parts of a settled recipe and encode its data; this draws the first weights."""
+    parts = recipe.build(prepared.schema)
+    return Assembled(
+        parts,
+        _encode(parts, prepared.splits.train, prepared.schema),
+        _encode(parts, prepared.splits.validation, prepared.schema),
+        _plan(recipe, parts, progress=progress, profile=profile),
+    )
+
+
+def _encode(parts: Parts, examples: Examples, schema: Schema) -> Data:
+    targets = encode_targets(examples.targets, schema)
+    return Data(parts.network.encode(examples), targets)
+
+
+def _plan(recipe: Recipe, parts: Parts, *, progress: bool, profile: bool) -> Plan:
+    assert recipe.epochs is not None and recipe.batch_size is not None, (
+        "a recipe is settled before it trains"
+    )
+    return Plan(
+        seed=recipe.seed,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        microbatch=recipe.microbatch,
+        patience=recipe.patience or 0,
+        clip_norm=recipe.clip_norm or 0.0,
+        ema=recipe.ema or 0.0,
+        compile=recipe.compile,
+        channels_last=recipe.channels_last,
+        monitor=parts.monitor,
+        profile=profile,
+        show_progress=progress,
+    )

@@ -1,0 +1,142 @@
+"""What is decided before the first step: how to compute, and what fits in memory."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from mlexpert.data.batches import batches
+from mlexpert.data.ledger import default_home
+from mlexpert.errors import RunError
+from mlexpert.training.activation_checkpointing import checkpoint_blocks, uncheckpoint
+from mlexpert.training.arithmetic import choose_arithmetic
+from mlexpert.training.memory import Sizing, size_microbatch
+from mlexpert.training.memory.measure import available_on
+from mlexpert.training.memory.sizing import mib
+from mlexpert.training.method import Batch, Method
+from mlexpert.training.pieces import pieces
+from mlexpert.training.plan import Data, Plan
+from mlexpert.training.precision import Engine
+
+
+def settle_arithmetic(
+    model: nn.Module,
+    method: Method,
+    engine: Engine,
+    train: Data,
+    plan: Plan,
+    *,
+    may_try: bool = True,
+) -> dict:
+    """Decide on precision and memory layout, by trying where they are undecided.
+
+    Args:
+        model: On the engine's device.
+        method: After `begin_task`.
+        engine: Computes as decided from here on.
+        train: Of which the first micro-batch is tried.
+        plan: Its micro-batch, where it is a number, and what it asks of the layout.
+        may_try: Whether copies of the model can be made and tried.
+
+    Returns:
+        What was tried and chosen, for the run's record.
+    """
+    if not may_try:
+        why = f"{engine.precision}: nothing else was tried, as "
+        why += "the model is sharded." if engine.is_sharded else "memory is too short for copies."
+        choice = {"precision": engine.precision, "channels_last": False, "why": why, "trials": []}
+        compute_by(choice, model, engine)
+        return choice
+    batch = longest_batch(train, plan, engine)
+    if isinstance(plan.microbatch, int):
+        batch = pieces(batch, plan.microbatch)[0]
+    model.train()
+
+    def choose() -> dict:
+        choice = choose_arithmetic(
+            model,
+            method,
+            batch,
+            precision=engine.precision if engine.is_decided else "auto",
+            channels_last=plan.channels_last,
+            home=default_home(),
+        )
+        return choice.record()
+
+    choice = engine.processes.first_does(choose)
+    compute_by(choice, model, engine)
+    return choice
+
+
+def compute_by(choice: dict, model: nn.Module, engine: Engine) -> None:
+    """Take up the precision and the memory layout of a choice."""
+    engine.decide(choice["precision"])
+    if choice["channels_last"]:
+        model.to(memory_format=torch.channels_last)
+
+
+def settle_memory(
+    model: nn.Module,
+    method: Method,
+    optimizer: Optimizer,
+    engine: Engine,
+    train: Data,
+    plan: Plan,
+) -> Sizing:
+    """Choose a micro-batch that fits, with activations computed again where nothing else does.
+
+    Raises:
+        RunError: If not even that makes a single row fit.
+    """
+    drawn = drawn_batch(model, method, longest_batch(train, plan, engine))
+    # Training will also hold the best epoch's weights.
+    best = sum(tensor.nbytes for tensor in model.state_dict().values())
+    width = drawn.inputs.shape[1] if train.store.is_ragged else None
+
+    def size() -> Sizing:
+        return size_microbatch(
+            model,
+            method,
+            optimizer,
+            drawn,
+            batch_size=len(drawn),
+            width=width,
+            autocast=engine.autocast,
+            available=max(0, available_on(engine.device) - best),
+            agree_min=engine.processes.smallest,
+        )
+
+    sizing = size()
+    if sizing.size == 0 and checkpoint_blocks(model):
+        sizing = replace(size(), checkpointing=True)
+        if sizing.size == 0:
+            uncheckpoint(model)
+    if sizing.size == 0:
+        again = (
+            " although activations are computed again in backward" if sizing.checkpointing else ""
+        )
+        needed = "more" if sizing.needed is None else mib(sizing.needed)
+        raise RunError(
+            f"Training does not fit in memory{again}: the smallest micro-batch needs {needed}, and "
+            f"{mib(sizing.available)} are available. A smaller model or smaller inputs need less; "
+            "microbatch=1 tries all the same."
+        )
+    return sizing
+
+
+def longest_batch(train: Data, plan: Plan, engine: Engine) -> Batch:
+    """Return this process's share of a global batch, of the rows that need most memory."""
+    rows = train.store.longest(-(-plan.batch_size // engine.processes.count))
+    ((inputs, targets, index),) = batches(train.store, train.targets, [rows])
+    return Batch(inputs.to(engine.device), targets, index)
+
+
+def drawn_batch(model: nn.Module, method: Method, batch: Batch) -> Batch:
+    """Return the batch as the method draws it, leaving the method and random numbers alone."""
+    cuda = [batch.inputs.device] if batch.inputs.is_cuda else []
+    with torch.random.fork_rng(devices=cuda):
+        return copy.deepcopy(method).draw(model, batch)
