@@ -37,6 +37,16 @@ def test_the_page_of_the_first_steps_is_made_from_its_figures(tmp_path: Path) ->
     assert (tmp_path / "page.md").read_text() == (folder / "results.md").read_text()
 
 
+def test_the_page_of_the_trainer_is_made_from_its_figures(tmp_path: Path) -> None:
+    folder = ROOT / "benchmarks/trainer"
+    results = json.loads((folder / "results.json").read_text())
+    module = runpy.run_path(str(folder / "table.py"))
+    module["write_page"](results, tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == (folder / "results.md").read_text()
+    on_cpu = [row for row in results["loops"] if row["device"] == "cpu"]
+    assert all(row["same_losses"]["equal"] == row["steps"] for row in on_cpu)
+
+
 @pytest.mark.parametrize("task", ["mammography", "phoneme", "adult"])
 def test_the_front_page_quotes_the_measured_figures(task: str) -> None:
     (row,) = re.findall(rf"^\| {task}, 5 folds \| (.*?) \|", (ROOT / "README.md").read_text(), re.M)

@@ -78,7 +78,13 @@ def test_commands_exist(page):
             fields = {
                 f"--{item['name'].replace('_', '-')}" for item in recipes.describe(name)["fields"]
             }
-            assert flags <= fields | {"--target", "--run-dir", "--fresh", "--profile", "--final-test"}
+            assert flags <= fields | {
+                "--target",
+                "--run-dir",
+                "--fresh",
+                "--profile",
+                "--final-test",
+            }
 
 
 @EACH
