@@ -164,7 +164,8 @@ def _train(
         _note(folder, status="failed", error=str(error))
         if is_out_of_memory(error):
             raise RunError(
-                f"Out of memory on {engine.device}: {error}. A smaller microbatch= needs less."
+                f"Out of memory on {engine.device}: {error}. A smaller microbatch= needs less, "
+                "in a new run_dir."
             ) from error
         raise
     finally:

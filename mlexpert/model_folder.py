@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from mlexpert import recipes
@@ -21,6 +20,7 @@ from mlexpert.data.schema import Schema, schema_from_json, schema_to_json
 from mlexpert.errors import InputError, RunError
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of, source_hash
+from mlexpert.training.checkpoint import write_tensors
 
 FORMAT = 1
 CARD, WEIGHTS = "model.json", "weights.safetensors"
@@ -62,7 +62,7 @@ def save_model(
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        (beside / WEIGHTS).write_bytes(save_tensors(_tensors(parts)))
+        write_tensors(beside / WEIGHTS, _tensors(parts))
         for name, write in parts.network.companions.items():
             write(beside / name)
         card = {
@@ -135,9 +135,7 @@ def _may_replace(folder: Path) -> bool:
 def _tensors(parts: Parts) -> dict[str, Tensor]:
     tensors = {f"model.{name}": value for name, value in parts.network.model.state_dict().items()}
     tensors |= {f"decide.{name}": value for name, value in parts.decide.state_dict().items()}
-    return {
-        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
-    }
+    return tensors
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:

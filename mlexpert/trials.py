@@ -19,10 +19,10 @@ from mlexpert.training.lr_range import LrRange
 from mlexpert.training.lr_range import lr_range as sweep
 from mlexpert.training.memory import predict_only
 from mlexpert.training.memory.choose import MARGIN
-from mlexpert.training.memory.measure import available_on
 from mlexpert.training.method import Batch, Method, Task
+from mlexpert.training.plan import Data
 from mlexpert.training.precision import Engine
-from mlexpert.training.settling import drawn_batch, longest_batch
+from mlexpert.training.settling import drawn_batch, free_for_training, longest_batch, settle_memory
 from mlexpert.training.step import Cut, Step
 
 
@@ -33,7 +33,8 @@ class MemoryForecast:
     Attributes:
         peaks: Micro-batch in rows to its peak in bytes beyond weights and data; None if unknown.
         weights: Bytes of the model's parameters and buffers.
-        available: Bytes that are free on the device, beyond weights and data.
+        available: Bytes that a step may take: what is free on the device, without what training
+            holds besides.
         device: Where it would train.
         width: Length in tokens of the longest sequences, for which this holds; None for inputs of
             one size.
@@ -91,7 +92,7 @@ def predict_memory(
     return MemoryForecast(
         peaks={size: prediction.peak for size, prediction in predicted.items()},
         weights=sum(tensor.nbytes for tensor in model.state_dict().values()),
-        available=available_on(engine.device),
+        available=free_for_training(model, engine),
         device=str(engine.device),
         width=width,
         unpredicted=next((p.reason for p in predicted.values() if p.peak is None), ""),
@@ -151,7 +152,12 @@ def _placed(made: Assembled, engine: Engine) -> tuple[nn.Module, Method, Optimiz
 def _step_at(made: Assembled, task: Task, engine: Engine) -> Callable[[float], float]:
     plan = made.plan
     model, method, optimizer = _placed(made, engine)
-    size = plan.microbatch if isinstance(plan.microbatch, int) else plan.batch_size
+    method.begin_task(model, task)
+    train = made.train.to(engine.device)
+    if plan.microbatch == "auto":
+        size = settle_memory(model, method, optimizer, engine, train, plan).size
+    else:
+        size = plan.microbatch or plan.batch_size
     step = Step(
         model,
         method,
@@ -165,9 +171,8 @@ def _step_at(made: Assembled, task: Task, engine: Engine) -> Callable[[float], f
     # Groups keep their ratios to the first: layer-wise decay stays what it is.
     groups = optimizer.param_groups
     ratios = [group["lr"] / (groups[0]["lr"] or 1.0) for group in groups]
-    rows, numbers = _endless(made, engine), count(1)
+    rows, numbers = _endless(train, made, engine), count(1)
     model.train()
-    method.begin_task(model, task)
 
     def move(lr: float) -> float:
         for group, ratio in zip(groups, ratios, strict=True):
@@ -181,8 +186,7 @@ def _step_at(made: Assembled, task: Task, engine: Engine) -> Callable[[float], f
     return move
 
 
-def _endless(made: Assembled, engine: Engine) -> Iterator[Batch]:
-    train = made.train.to(engine.device)
+def _endless(train: Data, made: Assembled, engine: Engine) -> Iterator[Batch]:
     for epoch in count():
         order = epoch_order(len(train.targets), seed=made.plan.seed, epoch=epoch)
         for inputs, targets, index in batches(

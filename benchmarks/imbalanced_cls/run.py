@@ -96,7 +96,7 @@ class Outcome:
 def run_ours(fold: Fold, smoke: bool) -> Outcome:
     fields = {"epochs": 2} if smoke else {}
     with tempfile.TemporaryDirectory() as folder:
-        recipe = get(OURS, seed=fold.number, test=0.0, **fields)
+        recipe = get(OURS, seed=fold.number, test=0.0, precision="fp32", **fields)
         fitted = recipe.fit(fold.train, target=fold.target, run_dir=folder, progress=False)
         probabilities = fitted.predict_proba(fold.test)
         plain = fitted.classes_[probabilities.argmax(axis=1)]

@@ -115,7 +115,7 @@ def memory(forecast: MemoryForecast) -> None:
     rows = f" Rows of {forecast.width} tokens, the longest." if forecast.width else ""
     line(
         f"Beyond the weights ({_mib(forecast.weights)} MiB) and the data, on {forecast.device}, "
-        f"where {_mib(forecast.available)} MiB are available and a tenth is left alone.{rows}"
+        f"where a step may take {_mib(forecast.available)} MiB; a tenth is left alone.{rows}"
     )
     if forecast.unpredicted:
         line(f"Unknown because: {forecast.unpredicted}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from types import MethodType
 from typing import Any
 
@@ -64,7 +65,7 @@ def _recomputed(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
     forward = MethodType(type(block).forward, block)
     if not (block.training and torch.is_grad_enabled()):
         return forward(*args, **kwargs)
-    return _checkpoint(block, forward, *args, **kwargs)
+    return _uncompiled()(block, forward, *args, **kwargs)
 
 
 def _recomputed_in_runs(chain: nn.Sequential, inputs: Any) -> Any:
@@ -78,11 +79,19 @@ def _recomputed_in_runs(chain: nn.Sequential, inputs: Any) -> Any:
         inputs = layer(inputs)
     for start, end in zip(starts, [*starts[1:], None], strict=True):
         run = nn.Sequential(*layers[start:end])
-        inputs = _checkpoint(run, run, inputs)
+        inputs = _uncompiled()(run, run, inputs)
     return inputs
 
 
-@torch.compiler.disable  # compiled code takes no context of ours into the second run
+@cache
+def _uncompiled() -> Callable[..., Any]:
+    """Return `_checkpoint`, never compiled: that takes no context of ours into the second run.
+
+    Only when it is first called, for torch imports its compiler to say so.
+    """
+    return torch.compiler.disable(_checkpoint)
+
+
 def _checkpoint(block: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     # torch looks for random states to keep, and for inputs that were changed in place, only among
     # tensors that are positional arguments.

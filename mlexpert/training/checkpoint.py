@@ -49,7 +49,7 @@ def write(folder: Path, step: int, tensors: dict[str, Tensor], state: dict[str, 
     try:
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
-        digest = _write_tensors(beside / TENSORS, tensors)
+        digest = write_tensors(beside / TENSORS, tensors)
         body = json.dumps({**state, "step": step, "digest": digest}).encode()
         seal = hashlib.sha256(body).hexdigest()
         _flush(beside / STATE, body + b"\n" + seal.encode())
@@ -103,11 +103,16 @@ def pack(
     The tensors are those that training goes on changing: they are to be written before it does. Of
     a sharded model every process has to ask, and gets whole tensors.
     """
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"method.{name}": value for name, value in method.state_dict().items()}
-    tensors |= {f"extra.{name}": value for name, value in extra.items()}
+    state = {f"model.{name}": value for name, value in model.state_dict().items()}
+    state |= {f"method.{name}": value for name, value in method.state_dict().items()}
+    state |= {f"extra.{name}": value for name, value in extra.items()}
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     packed = optimizer.state_dict()
-    rest: dict[str, Any] = {"groups": packed["param_groups"], "slots": {}}
+    rest: dict[str, Any] = {
+        "groups": packed["param_groups"],
+        "slots": {},
+        "plain": {name: value for name, value in state.items() if name not in tensors},
+    }
     for index, slots in packed["state"].items():
         for name, value in slots.items():
             if isinstance(value, Tensor):
@@ -130,10 +135,10 @@ def unpack(
     optimizer: Optimizer,
 ) -> dict[str, Tensor]:
     """Put a packed state back in place, and return the extra tensors."""
-    there = model.state_dict()
-    weights = under("model.", tensors)
-    model.load_state_dict({name: like(value, there[name]) for name, value in weights.items()})
-    method.load_state_dict(under("method.", tensors))
+    there, plain = model.state_dict(), rest["plain"]
+    weights = {name: like(value, there[name]) for name, value in under("model.", tensors).items()}
+    model.load_state_dict({**weights, **under("model.", plain)})
+    method.load_state_dict({**under("method.", tensors), **under("method.", plain)})
     state: dict[int, dict[str, Any]] = {
         int(index): dict(slots) for index, slots in rest["slots"].items()
     }
@@ -149,12 +154,10 @@ def unpack(
     return under("extra.", tensors)
 
 
-def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors whose names start with `prefix`, without it."""
+def under(prefix: str, named: dict[str, Any]) -> dict[str, Any]:
+    """Return what has a name that starts with `prefix`, without it."""
     return {
-        name.removeprefix(prefix): value
-        for name, value in tensors.items()
-        if name.startswith(prefix)
+        name.removeprefix(prefix): value for name, value in named.items() if name.startswith(prefix)
     }
 
 
@@ -166,7 +169,7 @@ def _with_tuples(group: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> str:
     """Write a safetensors file and return its digest, holding the bytes of one tensor at a time.
 
     The library makes the bytes of all of them first: the memory of a second model and optimiser,

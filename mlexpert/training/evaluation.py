@@ -24,6 +24,7 @@ def logits_of(
     *,
     rows: int = LARGEST,
     processes: Processes | None = None,
+    may_halve: bool = True,
 ) -> Tensor:
     """Return the model's logits (N, K), in fp32 and in eval mode, on the CPU.
 
@@ -34,32 +35,38 @@ def logits_of(
         index: (N,) rows to look at; all where None.
         rows: Rows that are looked at together; fewer where memory runs out.
         processes: They share the rows; each is returned the logits of all. None: this one alone.
+        may_halve: Whether this process may make more passes than the others.
     """
     model.eval()
     index = torch.arange(len(store)) if index is None else index
     if processes is None or processes.count == 1:
-        return torch.cat(list(_passes(model, store, device, index.split(rows))))
+        return torch.cat(list(_passes(model, store, device, index.split(rows), may_halve)))
     sizes = [len(part) for part in index.tensor_split(processes.count)]
     # All make as many passes, of a row at least: a sharded model exchanges its weights in each.
     own = index[processes.share(len(index))].tensor_split(-(-max(sizes) // rows))
-    passes = _passes(model, store, device, [cut if len(cut) else index[:1] for cut in own])
+    cuts = [cut if len(cut) else index[:1] for cut in own]
+    passes = _passes(model, store, device, cuts, may_halve)
     mine = torch.cat([logits[: len(cut)] for logits, cut in zip(passes, own, strict=True)])
     return processes.gather_rows(mine, sizes)
 
 
 def _passes(
-    model: nn.Module, store: Store, device: torch.device, cuts: Sequence[Tensor]
+    model: nn.Module,
+    store: Store,
+    device: torch.device,
+    cuts: Sequence[Tensor],
+    may_halve: bool,
 ) -> Iterator[Tensor]:
     nobody = torch.zeros(len(store), dtype=torch.long)  # rows to predict have no targets
     for inputs, _, _ in batches(store, nobody, list(cuts)):
-        yield _forward(model, inputs.to(device)).float().cpu()
+        yield _forward(model, inputs.to(device), may_halve).float().cpu()
 
 
-def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
+def _forward(model: nn.Module, inputs: Tensor, may_halve: bool) -> Tensor:
     """Return the logits, of one half after the other where memory does not reach for both."""
     try:
         return model(inputs)
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error) or len(inputs) == 1:
+        if not (may_halve and is_out_of_memory(error)) or len(inputs) == 1:
             raise
-    return torch.cat([_forward(model, half) for half in inputs.tensor_split(2)])
+    return torch.cat([_forward(model, half, may_halve) for half in inputs.tensor_split(2)])

@@ -14,7 +14,9 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopSignal:
-    """While entered, remembers a first SIGINT or SIGTERM; a second one raises at once.
+    """While entered, remembers a first SIGINT or SIGTERM; a second Ctrl-C raises at once.
+
+    A second SIGTERM does not: whoever manages processes may well send two.
 
     Signal handlers belong to the main thread: in any other, nothing is installed and Ctrl-C acts as
     ever.
@@ -42,6 +44,6 @@ class StopSignal:
                 signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)

@@ -55,11 +55,16 @@ class Method(nn.Module):
     """A training method. Only `loss` is required.
 
     Buffers, teachers and weights are registered as buffers or submodules, so that devices and
-    checkpoints cost no code.
+    checkpoints cost no code; what else has to survive is JSON-able and goes through
+    `get_extra_state`. Random numbers come from torch's default generator, which is in checkpoints.
     """
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Return the loss of a micro-batch; called under autocast."""
+        """Return the loss of a micro-batch; called under autocast.
+
+        It may be called again for the same rows, after memory ran out: what it counts, it counts in
+        buffers of at most 1 MiB, which are put back then.
+        """
         raise NotImplementedError
 
     def begin_task(self, model: nn.Module, task: Task) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -14,12 +12,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlexpert.errors import InputError
-from mlexpert.training.processes import Processes
+from mlexpert.training.processes import PATIENCE, Processes
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
-
-PATIENCE = timedelta(minutes=10)
-"""How long a process waits for the others: longer than a checkpoint takes, short of for ever."""
 
 
 class Engine:
@@ -89,14 +84,16 @@ class Engine:
         """Add the gradients of `loss`, scaled where the precision needs it."""
         (self.scaler.scale(loss) if self.scaler else loss).backward()
 
-    def step(self, optimizer: Optimizer, prepare: Callable[[], None]) -> bool:
-        """Unscale, let `prepare` see the true gradients, and move; return whether it moved."""
+    def unscale(self, optimizer: Optimizer) -> None:
+        """Make the gradients the true ones, which hooks and clipping are to see."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+
+    def step(self, optimizer: Optimizer) -> bool:
+        """Move, and return whether the weights moved."""
         if self.scaler is None:
-            prepare()
             optimizer.step()
             return True
-        self.scaler.unscale_(optimizer)
-        prepare()
         scale = self.scaler.get_scale()
         self.scaler.step(optimizer)
         self.scaler.update()

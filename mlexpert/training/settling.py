@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 
 import torch
@@ -48,7 +49,8 @@ def settle_arithmetic(
     if not may_try:
         why = f"{engine.precision}: nothing else was tried, as "
         why += "the model is sharded." if engine.is_sharded else "memory is too short for copies."
-        choice = {"precision": engine.precision, "channels_last": False, "why": why, "trials": []}
+        layout = plan.channels_last is True
+        choice = {"precision": engine.precision, "channels_last": layout, "why": why, "trials": []}
         compute_by(choice, model, engine)
         return choice
     batch = longest_batch(train, plan, engine)
@@ -93,8 +95,6 @@ def settle_memory(
         RunError: If not even that makes a single row fit.
     """
     drawn = drawn_batch(model, method, longest_batch(train, plan, engine))
-    # Training will also hold the best epoch's weights.
-    best = sum(tensor.nbytes for tensor in model.state_dict().values())
     width = drawn.inputs.shape[1] if train.store.is_ragged else None
 
     def size() -> Sizing:
@@ -106,7 +106,7 @@ def settle_memory(
             batch_size=len(drawn),
             width=width,
             autocast=engine.autocast,
-            available=max(0, available_on(engine.device) - best),
+            available=free_for_training(model, engine),
             agree_min=engine.processes.smallest,
         )
 
@@ -123,9 +123,21 @@ def settle_memory(
         raise RunError(
             f"Training does not fit in memory{again}: the smallest micro-batch needs {needed}, and "
             f"{mib(sizing.available)} are available. A smaller model or smaller inputs need less; "
-            "microbatch=1 tries all the same."
+            "microbatch=1 tries all the same, in a new run_dir."
         )
     return sizing
+
+
+def free_for_training(model: nn.Module, engine: Engine) -> int:
+    """Return the bytes that a training step may take of this process's device.
+
+    Left out is what training holds besides: the best epoch's weights, and once an epoch a copy that
+    the update of each layer is measured against. On a CPU processes share what is free.
+    """
+    held = 2 * sum(tensor.nbytes for tensor in model.state_dict().values())
+    on_cpu = engine.device.type == "cpu"
+    sharers = int(os.environ.get("LOCAL_WORLD_SIZE", engine.processes.count)) if on_cpu else 1
+    return max(0, available_on(engine.device) // sharers - held)
 
 
 def longest_batch(train: Data, plan: Plan, engine: Engine) -> Batch:

@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 from mlexpert.data.memory import available_bytes
 from mlexpert.errors import RunError
 from mlexpert.training.activation_checkpointing import checkpoint_blocks
+from mlexpert.training.evaluation import LARGEST
 from mlexpert.training.gradient_health import GradientHealth, where_it_began
 from mlexpert.training.method import Batch, Method
 from mlexpert.training.oom import is_out_of_memory
@@ -26,7 +27,6 @@ from mlexpert.training.phases import OFF, Phases
 from mlexpert.training.pieces import evenly, rows_of_a_piece
 from mlexpert.training.precision import Engine
 from mlexpert.training.rewind import Rewind
-from mlexpert.training.sharding import exchange_gradients
 
 Number = Tensor | float
 
@@ -45,6 +45,8 @@ class Cut:
     """Whether freed memory goes back to the system at once."""
     retries: int = 0
     """How often memory ran out in mid-run, and the step was made of smaller pieces."""
+    looks: int = LARGEST
+    """Rows that are looked at together in an evaluation."""
 
 
 class NotFinite(Exception):
@@ -81,7 +83,7 @@ class Step:
         self.engine, self.processes, self.cut = engine, engine.processes, cut
         self.clip_norm, self.seed, self.on_retry = clip_norm, seed, on_retry
         self.phases: Phases = OFF
-        self.rewind = Rewind(model, engine.device)
+        self.rewind = Rewind([model, method], engine.device)
         self.statistics = _running_statistics(model)
 
     def __call__(
@@ -127,11 +129,13 @@ class Step:
             def again() -> None:
                 self._accumulate(parts, batch, number, whole=single)
 
-            raise NotFinite(where_it_began(self.model, again))
+            where = where_it_began(self.model, again)  # in all, for the sake of a sharded model
+            raise NotFinite(self._whose(where, float(total)))
         if self.processes.count > 1:
             self._sum_over_processes()
 
-        def prepare() -> None:
+        with self.phases("optimizer"):
+            self.engine.unscale(self.optimizer)
             if not single:
                 _scale_gradients(self.model, len(batch) / count)
             self.method.after_backward(self.model)
@@ -139,9 +143,7 @@ class Step:
                 health.before()
             if self.clip_norm:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
-
-        with self.phases("optimizer"):
-            moved = self._move(prepare, number)
+            moved = self._move(number)
         return moved, total, count
 
     def _accumulate(
@@ -167,14 +169,16 @@ class Step:
         count: Number = 0.0
         try:
             with self._own_random_numbers(number):
-                for left, piece in zip(range(len(parts) - 1, -1, -1), parts, strict=True):
-                    if self.engine.is_sharded:
-                        exchange_gradients(self.model, not left)
+                for piece in parts:
                     with self.phases("forward"), self.engine.autocast():
                         loss = self.method.loss(self.model, piece)
                     with self.phases("backward"):
                         self.engine.backward(loss.total / (loss.count if whole else examples))
-                    total, count = total + loss.total.detach(), count + loss.count
+                    seen = loss.total.detach()
+                    # What is added to nothing is not added: it would cost the step 1 % on a CPU.
+                    total, count = (
+                        (seen, loss.count) if whole else (total + seen, count + loss.count)
+                    )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -244,9 +248,18 @@ class Step:
         self.cut.retries += 1
         self.on_retry(self.cut, error)
 
-    def _move(self, prepare: Callable[[], None], number: int) -> bool:
+    def _whose(self, where: str, own_loss: float) -> str:
+        """Say in which process a loss is not finite; the others saw nothing but that it was one."""
+        if self.processes.count == 1:
+            return where
+        mine = [rank == self.processes.rank for rank in range(self.processes.count)]
+        is_broken = not math.isfinite(own_loss)
+        broken = self.processes.total([float(is_broken and own) for own in mine])
+        return where if is_broken else f"that of process {broken.index(1.0)}, which says where"
+
+    def _move(self, number: int) -> bool:
         try:
-            return self.engine.step(self.optimizer, prepare)
+            return self.engine.step(self.optimizer)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

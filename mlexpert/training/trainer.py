@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from mlexpert.errors import InputError, RunError
 from mlexpert.training import checkpoint
 from mlexpert.training.activation_checkpointing import checkpoint_blocks
 from mlexpert.training.average import WeightAverage
-from mlexpert.training.evaluation import LARGEST, logits_of
+from mlexpert.training.evaluation import logits_of
 from mlexpert.training.gradient_health import GradientHealth
 from mlexpert.training.interrupt import STOPS, Interrupted, StopSignal
 from mlexpert.training.memory.allocator import give_back_at_once
@@ -30,7 +32,12 @@ from mlexpert.training.phases import OFF, Phases, Profile
 from mlexpert.training.plan import Data, Plan, Position
 from mlexpert.training.precision import Engine
 from mlexpert.training.progress import Bar
-from mlexpert.training.settling import compute_by, settle_arithmetic, settle_memory
+from mlexpert.training.settling import (
+    compute_by,
+    free_for_training,
+    settle_arithmetic,
+    settle_memory,
+)
 from mlexpert.training.sharding import like, shard, whole
 from mlexpert.training.step import Cut, NotFinite, Step
 from mlexpert.training.tracking import HEALTH, RunFolder
@@ -73,7 +80,7 @@ class Trainer:
             self.method,
             optimizer,
             engine,
-            Cut(plan.microbatch if isinstance(plan.microbatch, int) else plan.batch_size),
+            Cut(plan.microbatch if isinstance(plan.microbatch, int) else sys.maxsize),
             clip_norm=plan.clip_norm,
             seed=plan.seed,
             on_retry=self._say_retry,
@@ -102,9 +109,12 @@ class Trainer:
         total = self.plan.epochs * len(cuts)
         shown = self.plan.show_progress and self.processes.is_first
         with StopSignal() as stop:
+            # Also before a checkpoint is read: it fills what a method makes here.
+            self.method.begin_task(self.model, task)
+            self.engine.place(self.method)
             if not self._resume():
-                self.method.begin_task(self.model, task)
                 self._settle(train)
+                self._checkpoint()  # what was decided holds, however early the run is killed
             if self.plan.compile:
                 self.model.compile()
             if self.plan.profile and self.processes.is_first:
@@ -120,19 +130,28 @@ class Trainer:
                 self.phases.close()
             self.method.end_task(self.model, task)
         self.model.load_state_dict(self.best_weights)
+        self.optimizer.zero_grad()
+        self.optimizer.state.clear()  # the model is still to be written, and that takes memory
         if self.whole is not None:
             self.whole.load_state_dict({k: whole(v).cpu() for k, v in self.best_weights.items()})
+        self.best_weights = {}
         return self.at
 
     def _settle(self, train: Data) -> None:
         """Decide how to compute and how to cut a batch; nothing that is trained moves."""
-        parts, plan, is_roomy = (self.model, self.method), self.plan, True
+        parts, plan = (self.model, self.method), self.plan
+        weights = sum(tensor.nbytes for tensor in self.model.state_dict().values())
+        is_roomy = 8 * weights <= free_for_training(self.model, self.engine)
         on_cpu = self.engine.device.type == "cpu"
         if not on_cpu:  # by rule; what fits depends on it
             self.arithmetic = settle_arithmetic(*parts, self.engine, train, plan)
         if plan.microbatch == "auto" and not self.engine.is_sharded:
             found = settle_memory(*parts, self.optimizer, self.engine, train, plan)
-            self.step.cut = Cut(found.size, found.width, found.checkpointing, found.tight)
+            # A last batch may have a row more, which is no reason to cut it.
+            size = found.size + (found.size == found.batch_size)
+            self.step.cut = Cut(
+                size, found.width, found.checkpointing, found.tight, looks=found.looks
+            )
             self.folder.update(memory=found.record())
             is_roomy = found.is_roomy
         if on_cpu:  # by trying, for which there has to be room
@@ -152,14 +171,15 @@ class Trainer:
                 batch = self.method.draw(self.model, batch)
             self._move(batch)
             bar.show(self.at.step)
-            if self._has_to_save(stop):
+            is_due, stopped_by = self._has_to_save(stop)
+            if is_due:
                 now = time.monotonic()
                 self.at.seconds, started = self.at.seconds + now - started, now
                 with self.phases("checkpoint"):
                     kept = self._checkpoint()
-                if stop.received:
+                if stopped_by:
                     raise Interrupted(
-                        f"Stopped by {stop.received.name} after step {self.at.step} of {total}; "
+                        f"Stopped by {stopped_by.name} after step {self.at.step} of {total}; "
                         f"{kept} is kept. To go on, fit again with "
                         f"run_dir={str(self.folder.path)!r}."
                     )
@@ -198,13 +218,14 @@ class Trainer:
         monitor = self.plan.monitor
         averaged = self.average.in_place() if self.average is not None else nullcontext()
         with averaged, self.phases("evaluation"):
-            scores = self.evaluate(self.logits(validation.store), validation.targets.cpu())
+            logits, targets = self.logits(validation.store), validation.targets.cpu()
+            # One process judges for all: a last bit that differs must not part their ways.
+            scores = self.processes.first_does(lambda: self.evaluate(logits, targets))
             if not math.isfinite(scores[monitor]):
                 raise self._not_finite(f"Validation {monitor}", self.at.step, "at the epoch's end")
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
             if is_best:
-                state = self.model.state_dict()
-                self.best_weights = {name: value.clone() for name, value in state.items()}
+                self._keep_weights()
         self.folder.log({**row, "split": "validation", **scores})
         self.at.last = {"epoch": self.at.epoch, **scores}
         if is_best:
@@ -217,12 +238,25 @@ class Trainer:
             f"epoch {self.at.epoch}  {monitor} {scores[monitor]:.4f}",
         )
 
+    def _keep_weights(self) -> None:
+        """Keep the present weights as the best, in the place of those before."""
+        state = self.model.state_dict()
+        if not self.best_weights:
+            self.best_weights = {name: torch.empty_like(value) for name, value in state.items()}
+        for name, value in state.items():
+            self.best_weights[name].copy_(value)
+
     def logits(self, store: Store, index: Tensor | None = None) -> Tensor:
         """Return the model's logits (N, K) of these rows, which all processes share."""
-        # Looking takes less memory than training: four times the rows that were confirmed for it.
-        rows = min(LARGEST, 4 * self.step.cut.size)
-        device, processes = self.engine.device, self.processes
-        return logits_of(self.model, store, device, index, rows=rows, processes=processes)
+        return logits_of(
+            self.model,
+            store,
+            self.engine.device,
+            index,
+            rows=self.step.cut.looks,
+            processes=self.processes,
+            may_halve=not self.engine.is_sharded,
+        )
 
     @property
     def description(self) -> str:
@@ -266,16 +300,16 @@ class Trainer:
         memory = self.folder.facts.get("memory", {})
         self.folder.update(memory={**memory, "cut": asdict(cut), "error": error[:200]})
 
-    def _has_to_save(self, stop: StopSignal) -> bool:
-        """Tell whether a checkpoint is due; several processes agree on it, and on why."""
+    def _has_to_save(self, stop: StopSignal) -> tuple[bool, signal.Signals | None]:
+        """Tell whether a checkpoint is due, and what stops training; all processes agree."""
+        stopped_by = stop.received
         due = time.monotonic() - self._last_checkpoint > self._checkpoint_every
         if self.processes.count > 1:
-            due = due and self.processes.is_first
-            asked = [stop.received is signal for signal in STOPS]
-            *heard, wanted = self.processes.total([*asked, due])
+            asked = [stopped_by is number for number in STOPS]
+            *heard, wanted = self.processes.total([*asked, due and self.processes.is_first])
             due = wanted > 0
-            stop.received = next((s for s, n in zip(STOPS, heard, strict=True) if n), None)
-        return due or stop.received is not None
+            stopped_by = next((s for s, n in zip(STOPS, heard, strict=True) if n), None)
+        return due or stopped_by is not None, stopped_by
 
     def _checkpoint(self) -> Path:
         for name, parameter in self.model.named_parameters():

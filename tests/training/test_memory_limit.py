@@ -37,7 +37,7 @@ def loss(folder: Path) -> float:
 def test_training_finishes_under_a_limit_with_the_same_result(tmp_path: Path) -> None:
     done = train(tmp_path / "free", 0)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert facts(tmp_path / "free")["size"] == limited.ROWS // 2
+    assert facts(tmp_path / "free")["size"] > limited.ROWS // 2  # the whole batch
 
     done = train(tmp_path / "limited", 180)
     assert done.returncode == 0, done.stderr[-2000:]

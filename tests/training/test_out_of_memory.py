@@ -177,3 +177,19 @@ def test_torch_says_it_in_these_words() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     assert is_out_of_memory(caught.value)
+
+
+def test_what_a_loss_counts_is_counted_once(tmp_path: Path) -> None:
+    class Counting(Failing):
+        def __init__(self, passes: set[int]) -> None:
+            super().__init__(passes, "backward")
+            self.register_buffer("seen", torch.zeros(()))
+
+        def loss(self, model: nn.Module, batch: Batch) -> Loss:
+            self.seen += len(batch)
+            return super().loss(model, batch)
+
+    method = Counting({3})
+    with pytest.warns(UserWarning, match="Memory ran out"):
+        trainer(tmp_path, replace(PLAN, microbatch=4), method).run(TASK, data(), data(40, 1))
+    assert method.seen == 3 * 100

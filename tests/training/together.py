@@ -103,6 +103,10 @@ def train(
             model, method, optimizer, lambda done: 1.0 - done / 2, scores, plan, engine, run
         )
         trainer.run(TASK, data(101), data(41, 1))
+    if not sharded:
+        statistics = [value for value in trainer.model.buffers() if value.is_floating_point()]
+        for value in statistics:
+            engine.processes.same_everywhere(str(value.tolist()), "running statistic")
     whole = trainer.whole or trainer.model
     if engine.processes.is_first:
         save_file(dict(whole.state_dict()), folder / "weights.safetensors")

@@ -11,6 +11,7 @@ page again, so a step takes 1.0 to 2 times as long.
 from __future__ import annotations
 
 import ctypes
+import os
 
 SPLINTERING = 3
 """How many times its tensors' memory a process may come to take while freed blocks are kept."""
@@ -55,6 +56,8 @@ def _set(*, mmap_threshold: int, trim_threshold: int, arenas: int) -> None:
 
 def _glibc() -> ctypes.CDLL | None:
     """Return this process's C library where it is glibc; others have no `malloc_trim`."""
+    if os.name == "nt":
+        return None
     libc = ctypes.CDLL(None)
     try:
         _ = libc.malloc_trim

@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from mlexpert.training.memory.agreed import agreed
 from mlexpert.training.memory.sizing import MIB, Probe, Sizing, mib
 
 MAX_PROBES = 6
 MARGIN = 0.1
 """Share of the available memory that is left alone."""
 LEAP = 4
-"""By how much a probe may be larger than the last that ran, and a prediction that no probe has
-confirmed may be wrong."""
+"""By how much a probe may be larger than the last that ran; and for one probe to be enough, a
+prediction that nothing has confirmed has to fit so many times."""
+DOUBT = 2
+"""By how much the rise above the floor may be more than predicted, where no probe has shown it."""
 RISE = 1.05
 """A peak above the floor by this factor is on the rising part."""
 FASTER = 0.7
@@ -48,7 +51,7 @@ def choose(
             killed, so there nothing is probed that is not expected to fit.
         agree_min: Gives the least of all processes' values, so that all probe the same sizes.
     """
-    predict, probe = _agreed(predict, probe, agree_min)
+    predict, probe = agreed(predict, probe, agree_min)
     search = _Search(batch_size, agree_min(available), predict, exceptions_are_safe)
     while len(search.probes) < MAX_PROBES:
         size = search.next_size()
@@ -103,18 +106,17 @@ class _Search:
         return fitting
 
     def _first(self, left: list[int]) -> int | None:
-        doubt = 1 if self.safe else LEAP
         whole = self.predict(left[-1])
         if whole is None:
             return left[-1] if self.safe else left[0]
-        if self._fits(whole, doubt):
+        if self._fits(whole, 1 if self.safe else LEAP):
             return left[-1]
         # A size that even a fake run refuses, such as one row for a BatchNorm, is none.
         while len(self.sizes) > 1 and self.predict(self.sizes[0]) is None:
             del self.sizes[0]
         left = [size for size in left if size >= self.sizes[0]]
         # Gradients and optimiser state are known for sure; the doubt is about the rise above.
-        lowest = self.predict(self.sizes[0]) or 0
+        lowest, doubt = self.predict(self.sizes[0]) or 0, 1 if self.safe else DOUBT
         small = left if self.safe else [s for s in left if s <= max(left[0], left[-1] // LEAP)]
         roomy = _largest(
             small, lambda size: self._fits(self.predict(size), doubt, (1 - doubt) * lowest)
@@ -143,7 +145,7 @@ class _Search:
                 return round(lowest + share * (taken - lowest))
             return round(predicted * taken / last.predicted)
         # On the floor a probe says nothing of the activations to come.
-        doubt = 1 if self.safe else LEAP
+        doubt = 1 if self.safe else DOUBT
         return taken + doubt * max(0, predicted - last.predicted)
 
     def _is_safe(self, size: int) -> bool:
@@ -158,7 +160,7 @@ class _Search:
         elif taken > RISE * last.predicted:  # Above the floor already, against the prediction.
             return taken * max(1.0, size / last.size) <= self.available
         else:
-            slope = LEAP
+            slope = DOUBT
         return taken + slope * max(0, predicted - last.predicted) <= self.available
 
     def _without_prediction(self, size: int) -> int:
@@ -254,37 +256,3 @@ def _largest(sizes: list[int], fits: Callable[[int], bool]) -> int | None:
         middle = (low + high) // 2
         low, high = (middle + 1, high) if fits(sizes[middle]) else (low, middle)
     return sizes[low - 1] if low else None
-
-
-def _agreed(
-    predict: Callable[[int], int | None],
-    probe: Callable[[int], Probe],
-    agree_min: Callable[[int], int],
-) -> tuple[Callable[[int], int | None], Callable[[int], Probe]]:
-    """Make every process see the largest need, the slowest time and anybody's failure."""
-    predictions: dict[int, int | None] = {}
-
-    def agree_max(value: int) -> int:
-        return -agree_min(-value)
-
-    def agree_known(value: int | None) -> int | None:
-        if not agree_min(int(value is not None)):
-            return None
-        return agree_max(value or 0)
-
-    def predict_together(size: int) -> int | None:
-        if size not in predictions:
-            predictions[size] = agree_known(predict(size))
-        return predictions[size]
-
-    def probe_together(size: int) -> Probe:
-        made = probe(size)
-        return replace(
-            made,
-            fits=bool(agree_min(int(made.fits))),
-            measured=agree_known(made.measured),
-            row_seconds=agree_max(round(made.row_seconds * 1e9)) / 1e9,
-            too_few_rows=bool(agree_max(int(made.too_few_rows))),
-        )
-
-    return predict_together, probe_together

@@ -17,6 +17,8 @@ from mlexpert.training.memory.allocator import trim
 T = TypeVar("T")
 
 PROC = Path("/proc/self")
+COMPILED = 32 * 2**20
+"""Bytes left to oneDNN, which compiles and keeps code for every new shape."""
 SAMPLE_EVERY = 0.001
 """Seconds between looks at a process whose kernel keeps no high-water mark."""
 
@@ -28,7 +30,7 @@ def available_on(device: torch.device) -> int:
     torch was allowed.
     """
     if device.type != "cuda":
-        return available_bytes()
+        return max(0, available_bytes() - COMPILED)
     free, total = torch.cuda.mem_get_info(device)
     given_out = torch.cuda.memory_allocated(device)
     allowed = int(total * torch.cuda.get_per_process_memory_fraction(device))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlexpert.training.evaluation import LARGEST
+
 MIB = 2**20
 
 
@@ -72,6 +74,12 @@ class Sizing:
     def is_roomy(self) -> bool:
         """Whether the whole batch fits several times over."""
         return self.size == self.batch_size and 4 * (self.needed or 0) <= self.available
+
+    @property
+    def looks(self) -> int:
+        """Rows that can be looked at together: that takes less than training on as many."""
+        times = max(1, self.available // max(1, 2 * (self.needed or 1)))
+        return min(LARGEST, self.size * times)
 
     @property
     def error_percent(self) -> float | None:
