@@ -11,6 +11,7 @@ _SAID_BY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "could not create a memory object",  # oneDNN
+    "could not create a primitive",
     "Resource temporarily unavailable",  # a thread whose stack found no room
 )
 
