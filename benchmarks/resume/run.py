@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 import time
@@ -93,7 +94,8 @@ def measure(points: int) -> list[dict]:
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         seconds = {}
-        for kind in FIELDS:
+        for kind in [next(iter(FIELDS)), *FIELDS]:  # the first one also starts the fork server
+            shutil.rmtree(scratch / kind, ignore_errors=True)
             started = time.perf_counter()
             process = _start(kind, scratch / kind)
             process.join()

@@ -20,25 +20,22 @@ from torch.optim import Optimizer
 
 from mlexpert.data.batches import Store, batches, cut, epoch_order
 from mlexpert.errors import InputError, RunError
-from mlexpert.training import checkpoint
-from mlexpert.training.activation_checkpointing import checkpoint_blocks
 from mlexpert.training.average import WeightAverage
 from mlexpert.training.evaluation import logits_of
 from mlexpert.training.gradient_health import GradientHealth
 from mlexpert.training.interrupt import STOPS, Interrupted, StopSignal
-from mlexpert.training.memory.allocator import give_back_at_once
 from mlexpert.training.method import Batch, Method, Task
 from mlexpert.training.phases import OFF, Phases, Profile
 from mlexpert.training.plan import Data, Plan, Position
 from mlexpert.training.precision import Engine
 from mlexpert.training.progress import Bar
+from mlexpert.training.resuming import go_on, save
 from mlexpert.training.settling import (
-    compute_by,
     free_for_training,
     settle_arithmetic,
     settle_memory,
 )
-from mlexpert.training.sharding import like, shard, whole
+from mlexpert.training.sharding import shard, whole
 from mlexpert.training.step import Cut, NotFinite, Step
 from mlexpert.training.tracking import HEALTH, RunFolder
 
@@ -87,8 +84,8 @@ class Trainer:
         )
         # Reading a number back waits for a GPU, so there the loss is looked at only now and then.
         self.look_every = 1 if engine.device.type == "cpu" else 50
-        self._loss: Tensor | float = 0.0
-        self._count: Tensor | float = 0.0
+        self.loss_sum: Tensor | float = 0.0
+        self.loss_count: Tensor | float = 0.0
         self._last_checkpoint = time.monotonic()
         self._checkpoint_every = CHECKPOINT_EVERY
 
@@ -112,7 +109,7 @@ class Trainer:
             # Also before a checkpoint is read: it fills what a method makes here.
             self.method.begin_task(self.model, task)
             self.engine.place(self.method)
-            if not self._resume():
+            if not go_on(self):
                 self._settle(train)
                 self._checkpoint()  # what was decided holds, however early the run is killed
             if self.plan.compile:
@@ -200,7 +197,7 @@ class Trainer:
                 self.average.update()
             self.method.after_step(self.model, batch)
         self.at.batch, self.at.step = self.at.batch + 1, self.at.step + 1
-        self._loss, self._count = self._loss + loss, self._count + count
+        self.loss_sum, self.loss_count = self.loss_sum + loss, self.loss_count + count
         if health is not None:
             at = {"step": self.at.step, "epoch": self.at.epoch + 1}
             self.folder.log({**at, "layers": health.after()}, HEALTH)
@@ -209,10 +206,10 @@ class Trainer:
     def _end_epoch(self, validation: Data, total: int, bar: Bar) -> None:
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
         row = {"step": self.at.step, "epoch": self.at.epoch, "seconds": self.at.seconds}
-        mean = self._loss_so_far() / float(self._count)
+        mean = self._loss_so_far() / float(self.loss_count)
         if not math.isfinite(mean):
             raise self._not_finite("The mean training loss", self.at.step, "in this epoch")
-        self._loss = self._count = 0.0
+        self.loss_sum = self.loss_count = 0.0
         lr = self.optimizer.param_groups[0]["lr"]
         self.folder.log({**row, "split": "train", "loss": mean, "lr": lr})
         monitor = self.plan.monitor
@@ -278,7 +275,7 @@ class Trainer:
 
     def _loss_so_far(self) -> float:
         """Return the epoch's summed loss, of all processes."""
-        loss = float(self._loss)
+        loss = float(self.loss_sum)
         return self.processes.total([loss])[0] if self.processes.count > 1 else loss
 
     def _not_finite(self, what: str, step: int, where: str) -> RunError:
@@ -316,61 +313,10 @@ class Trainer:
             if not whole(parameter.isfinite().all()):
                 raise self._not_finite(f"The parameter {name}", self.at.step, "after the step")
         started = time.monotonic()
-        self.at.loss_sum, self.at.loss_count = self._loss_so_far(), float(self._count)
-        extra = {f"best.{name}": value for name, value in self.best_weights.items()}
-        if self.average is not None:
-            extra |= {f"average.{name}": value for name, value in self.average.state().items()}
-        tensors, rest = checkpoint.pack(self.model, self.method, self.optimizer, extra)
-        state: dict[str, Any] = {
-            "position": asdict(self.at),
-            "optimizer": rest,
-            "cut": asdict(self.step.cut),
-            "arithmetic": self.arithmetic,
-            "memory": self.folder.facts.get("memory", {}),
-            "scaler": self.engine.scaler.state_dict() if self.engine.scaler else None,
-        }
-        folder, step = self.folder.checkpoints, self.at.step
-        path = Path(
-            self.processes.first_does(lambda: str(checkpoint.write(folder, step, tensors, state)))
-        )
+        self.at.loss_sum, self.at.loss_count = self._loss_so_far(), float(self.loss_count)
+        path = save(self)
         written = time.monotonic()
         # A large model must not spend its time on saving: a twentieth of it at the most.
         self._checkpoint_every = max(CHECKPOINT_EVERY, 20 * (written - started))
         self._last_checkpoint = written
         return path
-
-    def _resume(self) -> bool:
-        self.processes.first_does(lambda: None)  # the first one may be clearing the folder yet
-        found = checkpoint.read_newest(self.folder.checkpoints)
-        step = str(found[1]["step"] if found else 0)
-        self.processes.same_everywhere(step, "newest checkpoint")
-        if found is None:
-            self.folder.forget_after(epoch=0, step=0)
-            return False
-        tensors, state = found
-        self.arithmetic = state["arithmetic"]
-        compute_by(self.arithmetic, self.model, self.engine)
-        self.folder.update(arithmetic=self.arithmetic, memory=state["memory"])
-        self.step.cut = Cut(**state["cut"])
-        if self.step.cut.checkpointing:
-            checkpoint_blocks(self.model)
-        if self.step.cut.tight:
-            give_back_at_once()
-        extra = checkpoint.unpack(
-            tensors, state["optimizer"], self.model, self.method, self.optimizer
-        )
-        if self.engine.scaler is not None:
-            self.engine.scaler.load_state_dict(state["scaler"])
-        device = self.engine.device
-        there = self.model.state_dict()
-        self.best_weights = {
-            name: like(value.to(device, copy=True), there[name])
-            for name, value in sorted(checkpoint.under("best.", extra).items())
-        }
-        if self.average is not None:
-            self.average.restore(checkpoint.under("average.", extra))
-        self.at = Position(**state["position"])
-        self._loss = self.at.loss_sum if self.processes.is_first else 0.0
-        self._count = self.at.loss_count
-        self.folder.forget_after(epoch=self.at.epoch, step=self.at.step)
-        return True
