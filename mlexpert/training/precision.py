@@ -80,9 +80,14 @@ class Engine:
         """Return the context of the forward pass."""
         return nullcontext() if self.precision == "fp32" else self.accelerator.autocast()
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of `loss`, scaled where the precision needs it."""
-        (self.scaler.scale(loss) if self.scaler else loss).backward()
+    def backward(self, total: Tensor, divisor: Tensor | float) -> None:
+        """Add the gradients of `total / divisor`, scaled where the precision needs it.
+
+        The division is made on the gradient that backward starts from, not in the graph: the same
+        numbers, for one operation less in each direction.
+        """
+        start = torch.ones_like(total) / divisor
+        total.backward(self.scaler.scale(start) if self.scaler else start)
 
     def unscale(self, optimizer: Optimizer) -> None:
         """Make the gradients the true ones, which hooks and clipping are to see."""

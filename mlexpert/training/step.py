@@ -118,7 +118,9 @@ class Step:
                     "step, of which its processes have exchanged a part; fit again with a smaller "
                     "microbatch=."
                 )
-            failed, count, seen = self._agree(error is not None, count, total if look else 0.0)
+            failed, seen = error is not None, float(total) if look else 0.0
+            if self.processes.count > 1:
+                failed, count, seen = self._agree(failed, float(count), seen)
             if not failed:
                 break
             self._make_smaller(error or "in another process", batch, number)
@@ -173,7 +175,7 @@ class Step:
                     with self.phases("forward"), self.engine.autocast():
                         loss = self.method.loss(self.model, piece)
                     with self.phases("backward"):
-                        self.engine.backward(loss.total / (loss.count if whole else examples))
+                        self.engine.backward(loss.total, loss.count if whole else examples)
                     seen = loss.total.detach()
                     # What is added to nothing is not added: it would cost the step 1 % on a CPU.
                     total, count = (
@@ -212,14 +214,12 @@ class Step:
             return nullcontext()
         return _seeded(hash((self.seed, number, self.processes.rank)), self.engine.device)
 
-    def _agree(self, failed: bool, count: Number, seen: Number) -> tuple[bool, Number, float]:
+    def _agree(self, failed: bool, count: float, seen: float) -> tuple[bool, float, float]:
         """Exchange who ran out of memory, before anything else.
 
         Were a gradient exchanged first, a process that failed would leave the others waiting in it.
         """
-        if self.processes.count == 1:
-            return failed, count, float(seen)
-        failures, counts, losses = self.processes.total([failed, float(count), float(seen)])
+        failures, counts, losses = self.processes.total([failed, count, seen])
         return failures > 0, counts, losses
 
     def _sum_over_processes(self) -> None:

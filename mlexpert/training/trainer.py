@@ -88,6 +88,7 @@ class Trainer:
         self.loss_count: Tensor | float = 0.0
         self._last_checkpoint = time.monotonic()
         self._checkpoint_every = CHECKPOINT_EVERY
+        self._factor: float | None = None
 
     def run(self, task: Task, train: Data, validation: Data) -> Position:
         """Train to the end, put the best epoch's weights in place, and return where training ended.
@@ -270,6 +271,9 @@ class Trainer:
 
     def _set_lr(self, fraction: float) -> None:
         factor = self.schedule(fraction)
+        if factor == self._factor:
+            return
+        self._factor = factor
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
 
