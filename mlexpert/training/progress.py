@@ -35,6 +35,7 @@ class Bar:
             console=console,
             disable=not shown,
             transient=not console.is_terminal,
+            refresh_per_second=4,
         )
         self._task = self._progress.add_task("", total=total, completed=done)
         self._due = 0.0
