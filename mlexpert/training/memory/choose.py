@@ -21,6 +21,8 @@ LEAP = 4
 prediction that nothing has confirmed has to fit so many times."""
 DOUBT = 2
 """By how much the rise above the floor may be more than predicted, where no probe has shown it."""
+LEAST_RATIO = 0.95
+"""The least that a probe is believed to take of its prediction."""
 RISE = 1.05
 """A peak above the floor by this factor is on the rising part."""
 FASTER = 0.7
@@ -143,7 +145,9 @@ class _Search:
             if lowest is not None and lowest < predicted < last.predicted:
                 share = (predicted - lowest) / (last.predicted - lowest)
                 return round(lowest + share * (taken - lowest))
-            return round(predicted * taken / last.predicted)
+            # A step takes no less than its tensors: a probe that did found free memory in the
+            # process, and the next, larger one will not find as much.
+            return round(predicted * max(LEAST_RATIO, taken / last.predicted))
         # On the floor a probe says nothing of the activations to come.
         doubt = 1 if self.safe else DOUBT
         return taken + doubt * max(0, predicted - last.predicted)
