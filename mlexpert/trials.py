@@ -12,7 +12,8 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlexpert.assembly import Assembled, assemble, read_for
-from mlexpert.data.batches import batches, cut, epoch_order
+from mlexpert.data.batches import batches, epoch_order
+from mlexpert.data.batches import cut as cut_order
 from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Recipe
 from mlexpert.training.lr_range import LrRange
@@ -22,7 +23,13 @@ from mlexpert.training.memory.choose import MARGIN
 from mlexpert.training.method import Batch, Method, Task
 from mlexpert.training.plan import Data
 from mlexpert.training.precision import Engine
-from mlexpert.training.settling import drawn_batch, free_for_training, longest_batch, settle_memory
+from mlexpert.training.settling import (
+    cut_of,
+    drawn_batch,
+    free_for_training,
+    longest_batch,
+    settle_memory,
+)
 from mlexpert.training.step import Cut, Step
 
 
@@ -155,15 +162,15 @@ def _step_at(made: Assembled, task: Task, engine: Engine) -> Callable[[float], f
     method.begin_task(model, task)
     train = made.train.to(engine.device)
     if plan.microbatch == "auto":
-        size = settle_memory(model, method, optimizer, engine, train, plan).size
+        cut = cut_of(settle_memory(model, method, optimizer, engine, train, plan))
     else:
-        size = plan.microbatch or plan.batch_size
+        cut = Cut(plan.microbatch or plan.batch_size)
     step = Step(
         model,
         method,
         optimizer,
         engine,
-        Cut(size),
+        cut,
         clip_norm=plan.clip_norm,
         seed=plan.seed,
         on_retry=lambda cut, error: None,
@@ -190,6 +197,6 @@ def _endless(train: Data, made: Assembled, engine: Engine) -> Iterator[Batch]:
     for epoch in count():
         order = epoch_order(len(train.targets), seed=made.plan.seed, epoch=epoch)
         for inputs, targets, index in batches(
-            train.store, train.targets, cut(order, made.plan.batch_size)
+            train.store, train.targets, cut_order(order, made.plan.batch_size)
         ):
             yield Batch(inputs.to(engine.device), targets, index)

@@ -79,8 +79,8 @@ def test_going_on_computes_as_the_run_began(
         with pytest.raises(Interrupted, match="after step 9"):
             recipe.fit(of_kind("image"), run_dir=tmp_path / "broken", progress=False)
     (Path(os.environ["MLEXPERT_HOME"]) / "arithmetic.json").unlink()
-    monkeypatch.setattr("mlexpert.training.trainer.settle_arithmetic", refuse)
-    monkeypatch.setattr("mlexpert.training.trainer.settle_memory", refuse)
+    monkeypatch.setattr("mlexpert.training.settling.settle_arithmetic", refuse)
+    monkeypatch.setattr("mlexpert.training.settling.settle_memory", refuse)
     recipe.fit(of_kind("image"), run_dir=tmp_path / "broken", progress=False)
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     assert record(tmp_path / "broken")["arithmetic"]["precision"] == began["precision"]

@@ -118,11 +118,6 @@ class Processes:
         self._reduce(number, LEAST, "numbers were compared")
         return int(number)
 
-    def sum_(self, tensor: Tensor) -> None:
-        """Add a contiguous tensor up over the processes, in place."""
-        if self.count > 1:
-            self._reduce(tensor, SUM, "tensors were added up")
-
     @torch.no_grad()
     def mean_(self, tensors: Sequence[Tensor]) -> None:
         """Average floating-point tensors on one device in place, like BatchNorm's statistics."""

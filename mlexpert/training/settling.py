@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -22,6 +23,36 @@ from mlexpert.training.method import Batch, Method
 from mlexpert.training.pieces import pieces
 from mlexpert.training.plan import Data, Plan
 from mlexpert.training.precision import Engine
+from mlexpert.training.step import Cut
+
+if TYPE_CHECKING:
+    from mlexpert.training.trainer import Trainer
+
+
+def settle(trainer: Trainer, train: Data) -> None:
+    """Decide how a training computes and cuts its batches; nothing that is trained moves."""
+    parts, plan, engine = (trainer.model, trainer.method), trainer.plan, trainer.engine
+    weights = sum(tensor.nbytes for tensor in trainer.model.state_dict().values())
+    is_roomy = 8 * weights <= free_for_training(trainer.model, engine)
+    on_cpu = engine.device.type == "cpu"
+    if not on_cpu:  # by rule; what fits depends on it
+        trainer.arithmetic = settle_arithmetic(*parts, engine, train, plan)
+    if plan.microbatch == "auto" and not engine.is_sharded:
+        found = settle_memory(*parts, trainer.optimizer, engine, train, plan)
+        trainer.step.cut = cut_of(found)
+        trainer.folder.update(memory=found.record())
+        is_roomy = found.is_roomy
+    if on_cpu:  # by trying, for which there has to be room
+        may_try = is_roomy and not engine.is_sharded
+        trainer.arithmetic = settle_arithmetic(*parts, engine, train, plan, may_try=may_try)
+    trainer.folder.update(arithmetic=trainer.arithmetic)
+
+
+def cut_of(found: Sizing) -> Cut:
+    """Return how batches are to be cut after a micro-batch was chosen."""
+    # A last batch may have a row more, which is no reason to cut it.
+    size = found.size + (found.size == found.batch_size)
+    return Cut(size, found.width, found.checkpointing, found.tight, looks=found.looks)
 
 
 def settle_arithmetic(

@@ -116,7 +116,7 @@ class Step:
                 raise RunError(
                     f"Memory ran out in step {number}: {error}. A sharded model cannot repeat a "
                     "step, of which its processes have exchanged a part; fit again with a smaller "
-                    "microbatch=."
+                    "microbatch=, in a new run_dir."
                 )
             failed, seen = error is not None, float(total) if look else 0.0
             if self.processes.count > 1:
@@ -246,6 +246,7 @@ class Step:
                 "need less."
             )
         self.cut.retries += 1
+        self.cut.looks = min(self.cut.looks, self.cut.size)
         self.on_retry(self.cut, error)
 
     def _whose(self, where: str, own_loss: float) -> str:

@@ -21,7 +21,7 @@ from torch.optim import Optimizer
 from mlexpert.data.batches import Store, batches, cut, epoch_order
 from mlexpert.errors import InputError, RunError
 from mlexpert.training.average import WeightAverage
-from mlexpert.training.evaluation import logits_of
+from mlexpert.training.evaluation import LARGEST, logits_of
 from mlexpert.training.gradient_health import GradientHealth
 from mlexpert.training.interrupt import STOPS, Interrupted, StopSignal
 from mlexpert.training.method import Batch, Method, Task
@@ -30,11 +30,7 @@ from mlexpert.training.plan import Data, Plan, Position
 from mlexpert.training.precision import Engine
 from mlexpert.training.progress import Bar
 from mlexpert.training.resuming import go_on, save
-from mlexpert.training.settling import (
-    free_for_training,
-    settle_arithmetic,
-    settle_memory,
-)
+from mlexpert.training.settling import settle
 from mlexpert.training.sharding import shard, whole
 from mlexpert.training.step import Cut, NotFinite, Step
 from mlexpert.training.tracking import HEALTH, RunFolder
@@ -77,7 +73,10 @@ class Trainer:
             self.method,
             optimizer,
             engine,
-            Cut(plan.microbatch if isinstance(plan.microbatch, int) else sys.maxsize),
+            # A number is a sign of short memory: no more rows are looked at together.
+            Cut(plan.microbatch, looks=min(LARGEST, plan.microbatch))
+            if isinstance(plan.microbatch, int)
+            else Cut(sys.maxsize),
             clip_norm=plan.clip_norm,
             seed=plan.seed,
             on_retry=self._say_retry,
@@ -111,7 +110,7 @@ class Trainer:
             self.method.begin_task(self.model, task)
             self.engine.place(self.method)
             if not go_on(self):
-                self._settle(train)
+                settle(self, train)
                 self._checkpoint()  # what was decided holds, however early the run is killed
             if self.plan.compile:
                 self.model.compile()
@@ -134,27 +133,6 @@ class Trainer:
             self.whole.load_state_dict({k: whole(v).cpu() for k, v in self.best_weights.items()})
         self.best_weights = {}
         return self.at
-
-    def _settle(self, train: Data) -> None:
-        """Decide how to compute and how to cut a batch; nothing that is trained moves."""
-        parts, plan = (self.model, self.method), self.plan
-        weights = sum(tensor.nbytes for tensor in self.model.state_dict().values())
-        is_roomy = 8 * weights <= free_for_training(self.model, self.engine)
-        on_cpu = self.engine.device.type == "cpu"
-        if not on_cpu:  # by rule; what fits depends on it
-            self.arithmetic = settle_arithmetic(*parts, self.engine, train, plan)
-        if plan.microbatch == "auto" and not self.engine.is_sharded:
-            found = settle_memory(*parts, self.optimizer, self.engine, train, plan)
-            # A last batch may have a row more, which is no reason to cut it.
-            size = found.size + (found.size == found.batch_size)
-            self.step.cut = Cut(
-                size, found.width, found.checkpointing, found.tight, looks=found.looks
-            )
-            self.folder.update(memory=found.record())
-            is_roomy = found.is_roomy
-        if on_cpu:  # by trying, for which there has to be room
-            self.arithmetic = settle_arithmetic(*parts, self.engine, train, plan, may_try=is_roomy)
-        self.folder.update(arithmetic=self.arithmetic)
 
     def _epoch(self, train: Data, total: int, stop: StopSignal, bar: Bar) -> None:
         self.model.train()

@@ -16,7 +16,7 @@ from mlexpert.blocks.backbones.resnet import ResNet
 from mlexpert.blocks.backbones.tabular import TabularEnsemble
 from mlexpert.blocks.backbones.text_transformer import TextTransformer
 from mlexpert.blocks.layers.image_normalize import ImageNormalize
-from mlexpert.blocks.optimizers.parameter_groups import decay_groups, layerwise_groups
+from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.errors import InputError
 
 LR, DECAY, FACTOR = 0.1, 0.05, 0.75
@@ -113,13 +113,15 @@ def test_layers_of_our_backbones() -> None:
 
 
 @pytest.mark.parametrize("make", [resnet, text, bert, vit])
-def test_a_factor_of_one_gives_the_groups_of_decay_groups(make: Callable[[], nn.Module]) -> None:
+def test_a_factor_of_one_gives_a_decayed_group_and_one_that_is_not(
+    make: Callable[[], nn.Module],
+) -> None:
     model = make()
-    plain, layered = decay_groups(model, DECAY), groups_of(model, 1.0)
-    assert len(plain) == len(layered) == 2
-    for one, other in zip(plain, layered, strict=True):
-        assert all(mine is its for mine, its in zip(one["params"], other["params"], strict=True))
-        assert other["weight_decay"] == one["weight_decay"] and other["lr"] == LR
+    groups = groups_of(model, 1.0)
+    assert [(group["weight_decay"], group["lr"]) for group in groups] == [(DECAY, LR), (0.0, LR)]
+    for group, is_decayed in zip(groups, (True, False), strict=True):
+        expected = [p for p in model.parameters() if (p.ndim >= 2) == is_decayed]
+        assert all(mine is its for mine, its in zip(group["params"], expected, strict=True))
 
 
 @pytest.mark.parametrize("make", [resnet, text, bert, vit])

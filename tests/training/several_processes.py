@@ -57,8 +57,6 @@ def agree(processes: Processes) -> dict:
     torch.manual_seed(rank)
     means = [torch.randn(3), torch.randn(2, 2)]
     processes.mean_(means)
-    tensor = torch.full((2,), rank)
-    processes.sum_(tensor)
     everything = torch.arange(14).reshape(7, 2)
     share = processes.share(7)
     sizes = [len(part) for part in everything.tensor_split(processes.count)]
@@ -69,7 +67,6 @@ def agree(processes: Processes) -> dict:
         "smallest": processes.smallest(10 - rank),
         "gradients": [None if p.grad is None else p.grad.tolist() for p in parameters],
         "means": [mean.tolist() for mean in means],
-        "sum": tensor.tolist(),
         "share": [share.start, share.stop],
         "rows": processes.gather_rows(everything[share], sizes).tolist(),
         "flags": processes.gather_rows(everything[share, 0] > 4, sizes).tolist(),

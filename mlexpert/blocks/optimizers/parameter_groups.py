@@ -14,24 +14,6 @@ from mlexpert.blocks.repeated_blocks import repeated_blocks
 from mlexpert.errors import InputError
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return two parameter groups: two dimensions and more, decayed; the rest, not decayed.
-
-    Args:
-        model: Its parameters that require a gradient are grouped.
-        weight_decay: Decoupled decay of the first group.
-
-    Returns:
-        Groups as `torch.optim` takes them; an empty one is left out.
-    """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
-
-
 def layerwise_groups(
     model: nn.Module, *, lr: float, weight_decay: float, layer_decay: float
 ) -> list[dict[str, Any]]:
@@ -53,7 +35,7 @@ def layerwise_groups(
 
     Returns:
         Groups as `torch.optim` takes them, from the head down; for every rate the decayed ones
-        first. With a factor of 1 they are those of `decay_groups`.
+        first. With a factor of 1 there are two: decayed, and not.
 
     Raises:
         ValueError: If `layer_decay` is outside (0, 1].

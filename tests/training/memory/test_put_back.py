@@ -113,5 +113,8 @@ def test_a_training_under_way_goes_on_as_if_nothing_was() -> None:
 def test_an_expanded_buffer_is_no_obstacle() -> None:
     model, method = nn.Linear(2, 2), CrossEntropy()
     model.register_buffer("positions", torch.zeros(1).expand(5))
+    before = model.weight.detach().clone()
     with put_back(model, method, SGD(model.parameters(), 0.1)):
-        pass
+        model.weight.data.add_(1.0)
+    assert torch.equal(model.weight, before)
+    assert torch.equal(model.positions, torch.zeros(5))
