@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Self
 
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from mlexpert.blocks.backbones.pretrained_text import ENCODER_FOLDER, PretrainedText
-from mlexpert.blocks.backbones.resnet import ResNet
-from mlexpert.blocks.backbones.tabular import TabularEnsemble
-from mlexpert.blocks.backbones.text_transformer import TextTransformer
-from mlexpert.blocks.backbones.timm_model import timm_model
-from mlexpert.blocks.layers.image_normalize import ImageNormalize
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import Schedule, constant, warmup_cosine
-from mlexpert.data.batches import LazyImageStore, RaggedStore, Store, TensorStore
-from mlexpert.data.encode import FIRST_CODE, encode_images, encode_table, encode_texts
-from mlexpert.data.examples import Examples
-from mlexpert.data.memory import available_bytes
-from mlexpert.data.schema import Column, ImageStats, Numeric, Schema
+from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
+from mlexpert.networks.images import image_network
+from mlexpert.networks.tables import table_network
+from mlexpert.networks.texts import text_network
 from mlexpert.recipe import Network, Recipe
-
-LARGEST_OWN_SIZE = 256
-"""Images of one size up to this many pixels keep it; others are resized."""
-USUAL_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -95,8 +83,6 @@ class ClassificationRecipe(Recipe):
                 raise InputError(
                     f"{name}={given!r} is for images, and these rows are {schema.kind}."
                 )
-        if self.pretrained and self.backbone == "auto":
-            raise InputError("pretrained=True needs the name of a timm model: backbone='resnet18'.")
         defaults = _defaults(schema)
         own = {name: getattr(self, name) for name in Defaults.__dataclass_fields__}
         filled = {
@@ -128,8 +114,20 @@ class ClassificationRecipe(Recipe):
         Raises:
             InputError: If the backbone's name is unknown for this kind of input.
         """
-        builders = {"image": _image_network, "text": _text_network, "tabular": _tabular_network}
-        return builders[schema.kind](self, schema)
+        if schema.kind == "image":
+            return image_network(
+                schema,
+                backbone=self.backbone,
+                image_size=self.image_size,
+                pretrained=self.pretrained,
+            )
+        if schema.kind == "text":
+            return text_network(schema, backbone=self.backbone, max_length=self.max_length)
+        if self.backbone != "auto":
+            raise InputError(
+                f"backbone={self.backbone!r}: a table has one network; leave backbone at 'auto'."
+            )
+        return table_network(schema)
 
 
 def _defaults(schema: Schema) -> Defaults:
@@ -140,78 +138,3 @@ def _defaults(schema: Schema) -> Defaults:
         return Defaults(15, 64, 2e-3, 0.01, patience=0, clip_norm=0.0, ema=0.0, shift=0)
     batch_size = min(256, max(64, 2 ** round(math.log2(schema.num_examples / 64))))
     return Defaults(150, batch_size, 2e-3, 3e-4, patience=16, clip_norm=1.0, ema=0.995, shift=0)
-
-
-def _image_network(recipe: ClassificationRecipe, schema: Schema) -> Network:
-    stats = schema.image
-    assert stats is not None, "an image schema has image statistics"
-    size = _image_size(recipe.image_size, stats)
-    backbone: nn.Module
-    if recipe.backbone == "auto":
-        backbone = ResNet(
-            in_channels=stats.channels, num_classes=schema.num_classes, image_size=size, depth=8
-        )
-    else:
-        backbone = timm_model(
-            recipe.backbone,
-            num_classes=schema.num_classes,
-            in_channels=stats.channels,
-            image_size=size,
-            pretrained=recipe.pretrained,
-        )
-    model = nn.Sequential(ImageNormalize(stats.mean, stats.std), backbone)
-    return Network(model, partial(_image_store, size=size, channels=stats.channels))
-
-
-def _image_size(asked: int | None, stats: ImageStats) -> tuple[int, int]:
-    if asked is not None:
-        return asked, asked
-    own = (stats.height, stats.width)
-    return own if stats.uniform and max(own) <= LARGEST_OWN_SIZE else (USUAL_SIZE, USUAL_SIZE)
-
-
-def _image_store(examples: Examples, *, size: tuple[int, int], channels: int) -> Store:
-    """Hold the images decoded where half of the free memory is enough; else decode when due."""
-    images = examples.inputs
-    bytes_each = channels * size[0] * size[1] * (4 if images.is_float else 1)
-    if len(images) * bytes_each > available_bytes() // 2:
-        return LazyImageStore(images, size, channels)
-    return TensorStore(encode_images(images, size=size, channels=channels).contiguous())
-
-
-def _text_network(recipe: ClassificationRecipe, schema: Schema) -> Network:
-    stats = schema.text
-    assert stats is not None, "a text schema has text statistics"
-    if recipe.backbone == "auto":
-        model = TextTransformer(
-            vocab_size=stats.vocab_size,
-            num_classes=schema.num_classes,
-            max_length=recipe.max_length,
-        )
-        encode = partial(_text_store, tokenizer=stats.tokenizer, max_length=recipe.max_length)
-        return Network(model, encode)
-    encoder = PretrainedText(recipe.backbone, num_classes=schema.num_classes)
-    max_length = min(recipe.max_length, encoder.max_length)
-    encode = partial(_text_store, tokenizer=encoder.tokenizer_json, max_length=max_length)
-    return Network(encoder, encode, {ENCODER_FOLDER: encoder.save_companions})
-
-
-def _text_store(examples: Examples, *, tokenizer: str, max_length: int) -> Store:
-    return RaggedStore(*encode_texts(examples.inputs, tokenizer, max_length))
-
-
-def _tabular_network(recipe: ClassificationRecipe, schema: Schema) -> Network:
-    if recipe.backbone != "auto":
-        raise InputError(
-            f"backbone={recipe.backbone!r}: a table has one network; leave backbone at 'auto'."
-        )
-    columns = [
-        column.quantiles if isinstance(column, Numeric) else len(column.categories) + FIRST_CODE
-        for column in schema.columns
-    ]
-    model = TabularEnsemble(columns, schema.num_classes)
-    return Network(model, partial(_table_store, columns=schema.columns))
-
-
-def _table_store(examples: Examples, *, columns: tuple[Column, ...]) -> Store:
-    return TensorStore(encode_table(examples.inputs, columns))

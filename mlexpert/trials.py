@@ -199,4 +199,4 @@ def _endless(train: Data, made: Assembled, engine: Engine) -> Iterator[Batch]:
         for inputs, targets, index in batches(
             train.store, train.targets, cut_order(order, made.plan.batch_size)
         ):
-            yield Batch(inputs.to(engine.device), targets, index)
+            yield Batch(inputs.to(engine.device), targets, index, train.weights_of(index))

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["image", "text", "tabular"]
 Part = Literal["train", "validation", "test"]
+Objective = Literal["classification", "multilabel", "regression"]
+"""What is predicted of a row: one of K classes, any of K labels, or a number."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,12 @@ class Examples:
         kind: What one input is.
         inputs: `Images` for images, an object array (N,) of `str` for text, a `DataFrame` (N, D)
             for tables.
-        targets: (N,) labels as the user wrote them, or None for rows to predict.
+        objective: What the targets are.
+        targets: (N,) what is to be predicted, or None for rows to predict: labels as the user wrote
+            them (classification), an object array of tuples of them, sorted (multilabel), or
+            float64 (regression).
+        weights: (N,) float64, how much each row counts in training and in what is chosen on
+            validation, or None where all count alike.
         class_names: Display name of each label, where the source declares them (a `ClassLabel`
             feature); else None.
         groups: (N,) group of each row, or None.
@@ -39,6 +46,8 @@ class Examples:
     kind: Kind
     inputs: Any  # Images | np.ndarray | pd.DataFrame, as `kind` says
     targets: np.ndarray | None = None
+    objective: Objective = "classification"
+    weights: np.ndarray | None = None
     class_names: dict | None = None
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
@@ -57,6 +66,7 @@ class Examples:
             self,
             inputs=self.inputs.iloc[indices] if self.kind == "tabular" else self.inputs[indices],
             targets=_take(self.targets, indices),
+            weights=_take(self.weights, indices),
             groups=_take(self.groups, indices),
             times=_take(self.times, indices),
             subgroups=None if self.subgroups is None else self.subgroups.iloc[indices],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlexpert.data.examples import Examples, Kind
+from mlexpert.data.examples import Examples, Kind, Objective
 from mlexpert.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,6 +76,16 @@ Column = Numeric | Categorical
 
 
 @dataclass(frozen=True)
+class ValueStats:
+    """The numbers to predict, of the training rows: moments and range, in their own unit."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Schema:
     """All that a recipe may know when it builds a model."""
 
@@ -84,7 +94,13 @@ class Schema:
     """Labels as the user wrote them, in the order of the model's outputs."""
     class_names: tuple[str, ...]
     class_counts: tuple[int, ...]
-    """Training rows of each class."""
+    """Training rows of each class; of a label, those that have it."""
+    objective: Objective = "classification"
+    """What is predicted; for regression there are no classes."""
+    num_rows: int = 0
+    """Training rows; 0 in models saved before it was kept, whose classes say it."""
+    values: ValueStats | None = None
+    """For regression, the training targets."""
     image: ImageStats | None = None
     text: TextStats | None = None
     columns: tuple[Column, ...] = ()
@@ -95,9 +111,14 @@ class Schema:
         return len(self.classes)
 
     @property
+    def num_outputs(self) -> int:
+        """Numbers that a model returns for a row: K, or 1 for regression."""
+        return 1 if self.objective == "regression" else self.num_classes
+
+    @property
     def num_examples(self) -> int:
         """Number of training rows, N."""
-        return sum(self.class_counts)
+        return self.num_rows or sum(self.class_counts)
 
 
 def describe(train: Examples) -> Schema:

@@ -9,7 +9,7 @@ from torch import nn
 
 from mlexpert.blocks.augment.flip_crop import random_crop, random_flip
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.training.method import Batch, Loss, Method
+from mlexpert.training.method import Batch, Loss, Method, summed
 
 
 class CrossEntropy(Method):
@@ -33,5 +33,4 @@ class CrossEntropy(Method):
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the summed cross-entropy of a micro-batch."""
-        losses = cross_entropy(model(batch.inputs), batch.targets)
-        return Loss(losses.sum(), len(batch))
+        return summed(cross_entropy(model(batch.inputs), batch.targets), batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -14,16 +15,24 @@ class Batch:
     Attributes:
         inputs: Images (B, C, H, W) as floats in [0, 1], token ids (B, T) with 0 for padding, or
             columns (B, D).
-        targets: (B,) class indices.
+        targets: (B,) class indices; (B, K) shares of the classes where a method mixed rows, or 0
+            and 1 for labels; (B,) standardised numbers for regression.
         index: (B,) rows of the training set that these are.
+        weights: (B,) how much each row counts, or None where all count alike.
     """
 
     inputs: Tensor
     targets: Tensor
     index: Tensor
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return self.targets.shape[0]  # len() of a tensor takes a microsecond, several times a step
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return a batch of `change(column)` for every column that it has."""
+        weights = None if self.weights is None else change(self.weights)
+        return Batch(change(self.inputs), change(self.targets), change(self.index), weights)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,13 @@ class Loss:
 
     total: Tensor
     count: Tensor | float
+
+
+def summed(losses: Tensor, batch: Batch) -> Loss:
+    """Return the sum of losses (B,), each by its row's weight, over the sum of the weights."""
+    if batch.weights is None:
+        return Loss(losses.sum(), len(batch))
+    return Loss((losses * batch.weights).sum(), batch.weights.sum())
 
 
 class Method(nn.Module):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from operator import itemgetter
+
 from mlexpert.training.method import Batch
 
 
@@ -29,6 +32,5 @@ def evenly(batch: Batch, count: int) -> list[Batch]:
     """
     if count <= 1:
         return [batch]
-    columns = (batch.inputs, batch.targets, batch.index)
-    cuts = zip(*(column.tensor_split(count) for column in columns), strict=True)
-    return [Batch(*piece) for piece in cuts]
+    bounds = [-(-len(batch) * number // count) for number in range(count + 1)]
+    return [batch.map(itemgetter(slice(*ends))) for ends in pairwise(bounds)]

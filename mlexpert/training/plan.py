@@ -31,15 +31,22 @@ class Plan:
 
 @dataclass(frozen=True)
 class Data:
-    """Encoded inputs and their targets (N,)."""
+    """Encoded inputs, their targets (N,) or (N, K), and their weights (N,) where they have any."""
 
     store: Store
     targets: Tensor
+    weights: Tensor | None = None
 
     def to(self, device: torch.device) -> Data:
         """Return the data on `device`, where that has room for them twice over."""
         fits = device.type != "cuda" or self.store.nbytes < torch.cuda.mem_get_info(device)[0] // 2
-        return Data(self.store.to(device) if fits else self.store, self.targets.to(device))
+        weights = None if self.weights is None else self.weights.to(device)
+        store = self.store.to(device) if fits else self.store
+        return Data(store, self.targets.to(device), weights)
+
+    def weights_of(self, index: Tensor) -> Tensor | None:
+        """Return the weights (B,) of the rows at `index`, on the device of both."""
+        return None if self.weights is None else self.weights[index]
 
 
 @dataclass

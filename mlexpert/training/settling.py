@@ -175,7 +175,7 @@ def longest_batch(train: Data, plan: Plan, engine: Engine) -> Batch:
     """Return this process's share of a global batch, of the rows that need most memory."""
     rows = train.store.longest(-(-plan.batch_size // engine.processes.count))
     ((inputs, targets, index),) = batches(train.store, train.targets, [rows])
-    return Batch(inputs.to(engine.device), targets, index)
+    return Batch(inputs.to(engine.device), targets, index, train.weights_of(index))
 
 
 def drawn_batch(model: nn.Module, method: Method, batch: Batch) -> Batch:

@@ -206,7 +206,7 @@ class Step:
         if self.processes.count == 1:
             return batch
         rows = self.processes.share(len(batch))
-        return Batch(batch.inputs[rows], batch.targets[rows], batch.index[rows])
+        return batch.map(lambda column: column[rows])
 
     def _own_random_numbers(self, number: int) -> AbstractContextManager:
         """With several processes each draws its own masks, and all go on from one state."""

@@ -143,7 +143,8 @@ class Trainer:
         for inputs, targets, index in rows:
             self._set_lr(self.at.moved / total)
             with self.phases("data"):
-                batch = Batch(inputs.to(self.engine.device), targets, index)
+                weights = train.weights_of(index)
+                batch = Batch(inputs.to(self.engine.device), targets, index, weights)
                 batch = self.method.draw(self.model, batch)
             self._move(batch)
             bar.show(self.at.step)

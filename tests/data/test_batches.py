@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from mlexpert import classification
 from mlexpert.data.batches import (
     LazyImageStore,
     RaggedStore,
@@ -19,6 +18,7 @@ from mlexpert.data.encode import encode_images
 from mlexpert.data.examples import Examples
 from mlexpert.data.images import Images
 from mlexpert.data.memory import available_bytes
+from mlexpert.networks import images
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (50, 9, 7, 3), dtype=np.uint8)
@@ -64,10 +64,10 @@ def test_creating_a_loader_leaves_the_global_generator_alone() -> None:
 
 def test_images_that_do_not_fit_are_loaded_when_due(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = Examples("image", Images.from_array(PIXELS))
-    store = classification._image_store(examples, size=(9, 7), channels=3)
+    store = images.image_store(examples, size=(9, 7), channels=3)
     assert store.in_memory
-    monkeypatch.setattr(classification, "available_bytes", lambda: PIXELS.nbytes)
-    lazy = classification._image_store(examples, size=(9, 7), channels=3)
+    monkeypatch.setattr(images, "available_bytes", lambda: PIXELS.nbytes)
+    lazy = images.image_store(examples, size=(9, 7), channels=3)
     assert not lazy.in_memory
     index = torch.tensor([3, 1])
     assert torch.equal(store.take(index), lazy.take(index))

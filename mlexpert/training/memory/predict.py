@@ -127,14 +127,14 @@ def _fake_copies(
     mode: FakeTensorMode, model: nn.Module, method: Method, optimizer: Optimizer, batch: Batch
 ) -> tuple[tuple[nn.Module, Method, Optimizer, Batch], list[Tensor]]:
     """Return copies whose every tensor is fake, and those tensors."""
-    columns = (batch.inputs, batch.targets, batch.index)
+    columns = [batch.inputs, batch.targets, batch.index]
+    columns += [] if batch.weights is None else [batch.weights]
     real = {id(tensor): tensor for tensor in (*tensors_of(model, method, optimizer), *columns)}
     # A deep copy takes what its memo has for an object, so that nothing real is copied.
     memo: dict[int, Any] = {key: _fake(mode, tensor) for key, tensor in real.items()}
     fakes = list(memo.values())
-    inputs, targets, index = (memo[id(column)] for column in columns)
     copies = copy.deepcopy((model, method, optimizer), memo)
-    return (*copies, Batch(inputs, targets, index)), fakes
+    return (*copies, batch.map(lambda column: memo[id(column)])), fakes
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor) -> Tensor:

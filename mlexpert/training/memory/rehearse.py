@@ -67,11 +67,7 @@ def two_pieces(batch: Batch, size: int, width: int | None = None) -> list[Batch]
     if count == 1:
         return [batch]
     last, first = len(batch) // count, -(-len(batch) // count)
-    columns = (batch.inputs, batch.targets, batch.index)
-    return [
-        Batch(*(column[-last:] for column in columns)),
-        Batch(*(column[:first] for column in columns)),
-    ]
+    return [batch.map(lambda column: column[-last:]), batch.map(lambda column: column[:first])]
 
 
 def _now(batch: Batch) -> float:
