@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
-from mlexpert.preparation import Prepared, Roles, heed, prepare
+from mlexpert.preparation import Prepared, Roles, heed, prepare, prepare_folds
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.training.plan import Data, Plan
 
@@ -32,11 +36,31 @@ def read_for(
     Raises:
         InputError: If data, roles or fields are refused.
     """
-    if leakage not in ("refuse", "report"):
-        raise InputError(f"leakage={leakage!r}; it takes 'refuse' or 'report'.")
+    _check(leakage)
     prepared = prepare(recipe, ds, roles)
     heed(prepared.findings, leakage)
+    recipe.accept(prepared.schema)
     return recipe.settle(prepared.schema), prepared
+
+
+def read_folds_for(
+    recipe: Recipe, ds: Any, roles: Roles, leakage: Literal["refuse", "report"], folds: int
+) -> tuple[Recipe, list[Prepared]]:
+    """Do what `read_for` does, for each of several folds; one settled recipe is for all.
+
+    Raises:
+        InputError: If data, roles, fields or the number of folds are refused.
+    """
+    _check(leakage)
+    prepared = prepare_folds(recipe, ds, roles, folds)
+    heed(prepared[0].findings, leakage)  # between them a fold's parts hold all rows
+    recipe.accept(prepared[0].schema)
+    return recipe.settle(prepared[0].schema), prepared
+
+
+def _check(leakage: str) -> None:
+    if leakage not in ("refuse", "report"):
+        raise InputError(f"leakage={leakage!r}; it takes 'refuse' or 'report'.")
 
 
 def assemble(
@@ -54,7 +78,12 @@ def assemble(
 
 def _encode(parts: Parts, examples: Examples, schema: Schema) -> Data:
     targets = encode_targets(examples.targets, schema)
-    return Data(parts.network.encode(examples), targets)
+    return Data(parts.network.encode(examples), targets, encode_weights(examples.weights))
+
+
+def encode_weights(weights: np.ndarray | None) -> Tensor | None:
+    """Return weights (N,) of mean 1, so that a learning rate means what it does without them."""
+    return None if weights is None else torch.from_numpy((weights / weights.mean()).astype("f4"))
 
 
 def _plan(recipe: Recipe, parts: Parts, *, progress: bool, profile: bool) -> Plan:

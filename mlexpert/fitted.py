@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +11,27 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from mlexpert.data.encode import encode_targets
+from mlexpert.data.as_trained import read_inputs, read_labelled
 from mlexpert.data.examples import Examples
-from mlexpert.data.intake import read_inputs, read_labelled
-from mlexpert.data.ledger import Ledger
 from mlexpert.data.schema import Schema
-from mlexpert.data.seal import Sealed, open_sealed
+from mlexpert.data.streams import pieces_of
 from mlexpert.errors import InputError
-from mlexpert.evidence.bootstrap import bootstrap_intervals
-from mlexpert.evidence.metrics import classification_metrics
-from mlexpert.model_folder import CARD, load_model, save_model
-from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
-from mlexpert.preparation import Roles, prepare
+from mlexpert.evidence.objectives import metrics_of
+from mlexpert.final_test import final_tests, open_test
+from mlexpert.held import Held, read_again
+from mlexpert.importance import permutation_importance
+from mlexpert.model_files import CARD
+from mlexpert.model_folder import SavedModel, load_model, save_model
+from mlexpert.predictions import in_user_terms, predictions_of, targets_of
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.run_dir import earlier_run
+from mlexpert.streams import Piece, say_of
 from mlexpert.training.evaluation import logits_of
 from mlexpert.training.processes import Processes
-from mlexpert.training.tracking import RUN, write_json
+from mlexpert.training.tracking import RUN
 
-FINAL_TEST = "final_test.json"
 DATA_FACTS = ("fingerprint", "split_fingerprint", "roles", "target", "inputs")
 """What a saved model says of the data that it was fitted on."""
-
-
-@dataclass(frozen=True)
-class Held:
-    """The test rows that a fit held back, under seal, and what names their ledger."""
-
-    test: Sealed | None
-    fingerprint: str
 
 
 class Fitted:
@@ -92,8 +82,7 @@ class Fitted:
                 f"The run in {path} is {facts['status']}, not finished; "
                 f"fit again with run_dir={str(path)!r}."
             )
-        saved = load_model(path / "model", recipe)
-        return cls(saved.recipe, saved.schema, saved.parts, facts=facts, run_dir=path, held=held)
+        return _fitted(load_model(path / "model", recipe), facts=facts, run_dir=path, held=held)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -102,14 +91,16 @@ class Fitted:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Display names of the labels, in the same order."""
+        """Display names of the labels, in the same order; none for regression."""
         return self.schema.class_names
 
     def predict(self, x: Any) -> np.ndarray:
         """Return the decided label of each row (N,).
 
         The decision may differ from the most probable class: it corrects for how rare a class was
-        in training, where `predict_proba` speaks of the natural prior.
+        in training, where `predict_proba` speaks of the natural prior. Of several labels a row gets
+        a tuple, maybe an empty one, in an array of objects; for regression it is a float64 in the
+        unit of the training targets.
 
         Args:
             x: Rows of the kind that the model was fitted on, without the target or with it: it is
@@ -118,14 +109,53 @@ class Fitted:
         Raises:
             InputError: If a column is missing, or the rows are of another kind.
         """
-        return self.classes_[self.parts.decide.decide(self._logits(x)).numpy()]
+        return in_user_terms(self.parts.decide.decide(self._logits(x)), self.schema)
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """Return calibrated probabilities (N, K) of the natural prior, ordered as `classes_`."""
+        """Return calibrated probabilities (N, K) of the natural prior, ordered as `classes_`.
+
+        Raises:
+            InputError: As for `predict`, and for regression.
+        """
+        self._refuse_regression("predict_proba")
         return self.parts.decide.probabilities(self._logits(x)).numpy()
+
+    def predict_topk(self, x: Any, k: int = 5) -> tuple[np.ndarray, np.ndarray]:
+        """Return the k most probable labels (N, k) and their probabilities, the first the highest.
+
+        Raises:
+            InputError: As for `predict_proba`, and if there are not as many labels.
+        """
+        self._refuse_regression("predict_topk")
+        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self.schema.num_classes:
+            raise InputError(
+                f"k={k!r}; it takes a whole number from 1 to {self.schema.num_classes}, "
+                "the number of labels."
+            )
+        probabilities = self.predict_proba(x)
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+        return self.classes_[order], np.take_along_axis(probabilities, order, axis=1)
+
+    def predict_stream(self, rows: Any, *, rows_at_once: int = 1024) -> Iterator[Piece]:
+        """Yield what the model says of rows of any number, held a piece at a time.
+
+        Args:
+            rows: An iterable of rows (dicts of columns, lists of values, texts, images) or of
+                batches of them (frames, arrays), with or without labels; a streamed dataset; the
+                path of a parquet or csv file, or of a folder of images.
+            rows_at_once: Rows of a piece; batches stay as they are.
+
+        Raises:
+            InputError: As for `predict`; the message names the row's number in the stream.
+        """
+        return say_of(
+            pieces_of(rows, self.schema, rows_at_once), self._logits, self.parts, self.schema
+        )
 
     def evaluate(self, ds: Any = None) -> dict[str, float]:
         """Return metrics of the decision rule and, under `argmax_...`, of plain argmax.
+
+        Every row counts alike, also where `sample_weight` was given to `fit`.
 
         Args:
             ds: Labelled rows to evaluate on. None: the run's own validation rows.
@@ -133,11 +163,35 @@ class Fitted:
         Raises:
             InputError: If `ds` is refused, or it is None and the model came without a run.
         """
+        arrays = self._stored("validation") if ds is None else self._predictions(self._labelled(ds))
+        return metrics_of(self.schema.objective, arrays, train_counts=self.schema.class_counts)
+
+    def importance(
+        self, ds: Any = None, *, repeats: int = 5, metric: str | None = None, seed: int = 0
+    ) -> list[dict[str, Any]]:
+        """Return how much worse the predictions get where a column of the table is shuffled.
+
+        Args:
+            ds: Labelled rows. None: the run's own validation rows.
+            repeats: Shuffles of a column.
+            metric: What is looked at, as `evaluate` names it. None: the log loss, or for regression
+                the root mean squared error in the user's unit.
+            seed: Of the shuffles.
+
+        Returns:
+            Rows of "column", "mean" and "std", the most important column first; about 0 is a column
+            that could be left out.
+
+        Raises:
+            InputError: If these are no tables, `ds` is refused, or the metric is not known.
+        """
         if ds is None:
-            return self._metrics(self._stored("validation"))
-        data = self.facts["data"]
-        rows = read_labelled(ds, schema=self.schema, target=data["target"], inputs=data["inputs"])
-        return self._metrics(self._predictions(rows))
+            (rows,) = self._all_held(self._run_dir("importance")).validation
+        else:
+            rows = self._labelled(ds)
+        return permutation_importance(
+            self._predictions, rows, self.schema, repeats=repeats, metric=metric, seed=seed
+        )
 
     def final_test(self, *, reason: str) -> dict[str, Any]:
         """Open the sealed test split, write the opening down, and return its metrics.
@@ -156,45 +210,21 @@ class Fitted:
                 what it was.
             RunError: If the ledger cannot be written; the split stays sealed.
         """
-        # Of several processes the first opens the split, once, and all are told.
-        return Processes.here().first_does(lambda: self._open_test(reason))
-
-    def _open_test(self, reason: str) -> dict[str, Any]:
         run_dir = self._run_dir("final_test")
-        held = self._held or self._read_again()
-        if held.test is None:
-            raise InputError("This run has no test split: it was fitted with test=0.")
-        ledger = Ledger(held.fingerprint)
         name = f"{self.recipe.name}@{self.recipe.version}"
-        examples = open_sealed(held.test, ledger, reason=reason, run=str(run_dir), recipe=name)
-        arrays = self._predictions(examples)
-        write_arrays(run_dir, "test", arrays)
-        write_subgroups(run_dir, "test", arrays, examples, self.schema)
-        metrics = self._metrics(arrays)
-        intervals = bootstrap_intervals(
-            arrays["probabilities"],
-            arrays["decisions"],
-            arrays["targets"],
-            train_counts=self.schema.class_counts,
-            groups=examples.groups,
-        )
-        bounds = {key: (interval.low, interval.high) for key, interval in intervals.items()}
-        opening = {
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "reason": reason,
-            "number": ledger.last.number if ledger.last else None,
-            "metrics": metrics,
-            "intervals": bounds,
-            "notes": {key: interval.note for key, interval in intervals.items() if interval.note},
-        }
-        write_json(run_dir / FINAL_TEST, [*self.final_tests(), opening])
-        ledger.export(run_dir / "ledger.jsonl")
-        return {**metrics, "intervals": bounds}
+
+        def opened() -> dict[str, Any]:
+            held = self._all_held(run_dir)
+            return open_test(
+                run_dir, held, self._predictions, self.schema, reason=reason, recipe=name
+            )
+
+        # Of several processes the first opens the split, once, and all are told.
+        return Processes.here().first_does(opened)
 
     def final_tests(self) -> list[dict[str, Any]]:
         """Return what earlier calls of `final_test` found in this run, oldest first."""
-        path = self._run_dir("final_tests") / FINAL_TEST
-        return json.loads(path.read_text()) if path.exists() else []
+        return final_tests(self._run_dir("final_tests"))
 
     def report(self) -> Path:
         """Write `report.html` into the run folder and return its path."""
@@ -205,22 +235,24 @@ class Fitted:
 
     def save(self, folder: str | Path) -> Path:
         """Save the model, as safetensors and JSON; `mlexpert.load(folder)` gives it back."""
-        data = {key: self.facts["data"][key] for key in DATA_FACTS}
-        facts = {"mlexpert": self.facts["mlexpert"], "data": data}
-        Processes.here().first_does(
-            lambda: save_model(Path(folder), self.recipe, self.schema, self.parts, facts)
-        )
+        Processes.here().first_does(lambda: save_model(Path(folder), self._saved()))
         return Path(folder)
 
     def __repr__(self) -> str:
         where = f", run_dir={str(self.run_dir)!r}" if self.run_dir else ""
         name = f"{self.recipe.name}@{self.recipe.version}"
-        return f"Fitted({name}, {self.schema.num_classes} classes{where})"
+        number = self.schema.num_classes
+        what = {
+            "classification": f"{number} classes",
+            "multilabel": f"{number} labels",
+            "regression": "regression",
+        }[self.schema.objective]
+        return f"{type(self).__name__}({name}, {what}{where})"
 
     def _logits(self, x: Any) -> Tensor:
         examples = x if isinstance(x, Examples) else self._read(x)
         if len(examples) == 0:
-            return torch.empty(0, self.schema.num_classes)
+            return torch.empty(0, self.schema.num_outputs)
         model = self.parts.network.model
         device = next(model.parameters()).device
         return logits_of(model, self.parts.network.encode(examples), device)
@@ -229,26 +261,27 @@ class Fitted:
         inputs = self.facts["data"]["inputs"]
         return read_inputs(x, kind=self.schema.kind, schema=self.schema, inputs=inputs)
 
-    def _predictions(self, examples: Examples) -> dict[str, np.ndarray]:
-        logits = self._logits(examples)
-        return {
-            **predictions_of(self.parts, logits),
-            "targets": encode_targets(examples.targets, self.schema).numpy(),
-        }
+    def _labelled(self, ds: Any) -> Examples:
+        data = self.facts["data"]
+        return read_labelled(ds, schema=self.schema, target=data["target"], inputs=data["inputs"])
 
-    def _metrics(self, arrays: dict[str, np.ndarray]) -> dict[str, float]:
-        return classification_metrics(
-            arrays["probabilities"],
-            arrays["decisions"],
-            arrays["targets"],
-            train_counts=self.schema.class_counts,
-        )
+    def _predictions(self, examples: Examples) -> dict[str, np.ndarray]:
+        said = predictions_of(self.parts, self._logits(examples), self.schema.objective)
+        return {**said, "targets": targets_of(examples, self.schema)}
+
+    def _all_held(self, run_dir: Path) -> Held:
+        return self._held or read_again(self.recipe, self.facts, run_dir)
 
     def _stored(self, part: str) -> dict[str, np.ndarray]:
         path = self._run_dir("evaluate") / "predictions" / f"{part}.safetensors"
         if not path.is_file():
             raise InputError(f"{path} is missing: the run folder is not whole.")
         return load_file(path)
+
+    def _saved(self) -> SavedModel:
+        data = {key: self.facts["data"][key] for key in DATA_FACTS}
+        facts = {"mlexpert": self.facts["mlexpert"], "data": data}
+        return SavedModel(self.recipe, self.schema, self.parts, facts)
 
     def _run_dir(self, asked: str) -> Path:
         if self.run_dir is None:
@@ -258,22 +291,11 @@ class Fitted:
             )
         return self.run_dir
 
-    def _read_again(self) -> Held:
-        """Read and split the run's data once more, and make sure that it is the same."""
-        data = self.facts["data"]
-        if data["source"].endswith(" in memory"):
+    def _refuse_regression(self, asked: str) -> None:
+        if self.schema.objective == "regression":
             raise InputError(
-                f"This run was fitted on {data['source']}, which is gone; call final_test on what "
-                f"fit returned, or fit again with the same data and run_dir={str(self.run_dir)!r}: "
-                "a finished run is not trained again."
+                f"{asked}: this model predicts a number, which has no probabilities; use predict."
             )
-        prepared = prepare(self.recipe, data["source"], Roles(**data["roles"]))
-        if prepared.facts["split_fingerprint"] != data["split_fingerprint"]:
-            raise InputError(
-                f"{data['source']} has changed since this run was fitted; "
-                "its test split is another one."
-            )
-        return Held(prepared.splits.test, data["fingerprint"])
 
 
 def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:
@@ -296,4 +318,20 @@ def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:
     elif not (path / CARD).is_file() and (path / RUN).is_file():
         return Fitted.from_run(path, recipe=recipe)  # says why the run holds no model
     saved = load_model(path, recipe)
-    return Fitted(saved.recipe, saved.schema, saved.parts, facts=saved.facts)
+    return _fitted(saved, facts=saved.facts)
+
+
+def _fitted(
+    saved: SavedModel,
+    *,
+    facts: dict[str, Any],
+    run_dir: Path | None = None,
+    held: Held | None = None,
+) -> Fitted:
+    """Return the one model or the ensemble that was saved."""
+    if saved.members:
+        # An ensemble is made of fitted models: the one import that points upwards here.
+        from mlexpert.ensemble import Ensemble
+
+        return Ensemble.of_saved(saved, facts=facts, run_dir=run_dir, held=held)
+    return Fitted(saved.recipe, saved.schema, saved.parts, facts=facts, run_dir=run_dir, held=held)

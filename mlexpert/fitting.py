@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from mlexpert import __version__
-from mlexpert.assembly import Assembled, assemble, read_for
+from mlexpert.assembly import Assembled, assemble, read_folds_for, read_for
 from mlexpert.data.batches import epoch_order
+from mlexpert.data.examples import Examples
 from mlexpert.data.schema import schema_to_json
-from mlexpert.environment import environment, packages
 from mlexpert.errors import InputError, RunError
-from mlexpert.fitted import DATA_FACTS, Fitted, Held
-from mlexpert.model_folder import save_model
-from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
+from mlexpert.fitted import DATA_FACTS, Fitted
+from mlexpert.folds import fit_folds, whole_data, whole_schema
+from mlexpert.held import held_of
+from mlexpert.importance import write_importance
+from mlexpert.model_folder import SavedModel, save_model
+from mlexpert.predictions import predictions_of, targets_of, write_arrays, write_subgroups
 from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of
-from mlexpert.run_dir import earlier_run, is_finished, new_run_dir
+from mlexpert.run_dir import is_finished, new_run_dir, note, now, open_run
 from mlexpert.training.method import Task
 from mlexpert.training.oom import is_out_of_memory
 from mlexpert.training.plan import Position
 from mlexpert.training.precision import Engine
-from mlexpert.training.tracking import RunFolder, require_space, require_tracker
+from mlexpert.training.tracking import RunFolder, require_tracker
 from mlexpert.training.trainer import Trainer
+from mlexpert.worst_examples import write_worst_examples
 
 
 def fit(
     recipe: Recipe,
     ds: Any,
     *,
-    target: str | None = None,
+    target: str | list[str] | None = None,
     inputs: str | list[str] | None = None,
     group: str | None = None,
     time: str | None = None,
     subgroups: str | list[str] | None = None,
+    sample_weight: str | Any = None,
+    folds: int | None = None,
     run_dir: str | Path | None = None,
     fresh: bool = False,
     leakage: Literal["refuse", "report"] = "refuse",
@@ -55,11 +62,17 @@ def fit(
         ds: A `datasets.Dataset`, `DatasetDict` or `IterableDataset`, a `DataFrame`, an `(X, y)`
             pair, a torch map-style `Dataset`, a path (parquet, csv, a folder of class folders),
             "demo", or the name of a dataset on the hub.
-        target: The column to predict. None: inferred where there is one candidate.
+        target: The column to predict, or the columns of 0 and 1 of several labels. None: inferred
+            where there is one candidate.
         inputs: The columns to predict from. None: all others.
         group: The column whose rows must stay on one side of every split.
         time: The column by which the splits are ordered.
         subgroups: Columns by which results are also reported.
+        sample_weight: How much each row counts in training, and in what is chosen on validation:
+            a column, or numbers (N,). Metrics count every row alike.
+        folds: Train as many models, at least 2, each without another part of the rows that are not
+            test, and answer by their mean. Validation is then what each row was told by the model
+            that did not train on it. None: one model.
         run_dir: The run folder; one that an interrupted run left is gone on with. None: a new one
             under `runs/`.
         fresh: Start anew in a folder that holds another run.
@@ -88,40 +101,68 @@ def fit(
             raise InputError(f"criteria: {metric!r} is {minimum!r}; give the smallest number.")
     engine = Engine(recipe.precision, sharded=recipe.sharded)
     with engine.processes:
-        roles = Roles(target, inputs, group, time, subgroups)
-        settled, prepared = read_for(recipe, ds, roles, leakage)
-        if settled.sharded and settled.ema:
-            raise InputError(
-                f"sharded=True does not go with a moving average of the weights, which has "
-                f"ema={settled.ema}; set ema=0."
-            )
+        roles = Roles(target, inputs, group, time, subgroups, sample_weight)
+        prepared: Sequence[Prepared]
+        if folds is None:
+            settled, *prepared = read_for(recipe, ds, roles, leakage)
+        else:
+            settled, prepared = read_folds_for(recipe, ds, roles, leakage, folds)
+        _refuse_together(settled)
         facts = _facts(settled, prepared, criteria)
         path = _where(recipe, run_dir, facts, engine)
         if not fresh and engine.processes.first_does(lambda: is_finished(path, facts)):
-            return Fitted.from_run(path, recipe=type(recipe), held=_held(prepared))
-        fork = list(range(torch.cuda.device_count()))
-        with torch.random.fork_rng(devices=fork):
-            torch.manual_seed(recipe.seed)
-            made = assemble(settled, prepared, progress=progress, profile=profile)
-            folder = _open(path, facts, engine, made.parts, fresh=fresh, track=track)
-            return _train(settled, made, prepared, engine, folder)
+            return Fitted.from_run(path, recipe=type(recipe), held=held_of(prepared))
+        shown = Shown(track, profile, progress)
+        if folds is None:
+            return _fit_one(settled, prepared[0], path, facts, engine, shown, fresh=fresh)
+        folder = open_run(path, facts, engine, fresh=fresh)
+
+        def fit_fold(recipe: Recipe, one: Prepared, place: Path) -> Fitted:
+            own = _facts(recipe, [one], None)
+            if engine.processes.first_does(lambda: is_finished(place, own)):
+                return Fitted.from_run(place, recipe=type(recipe), held=held_of([one]))
+            return _fit_one(recipe, one, place, own, engine, shown)
+
+        return fit_folds(settled, prepared, folder, engine, fit_fold)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a fit shows of itself besides its record: a tracker, a profile, a progress bar."""
+
+    track: str | None
+    profile: bool
+    progress: bool
+
+
+def _refuse_together(recipe: Recipe) -> None:
+    if recipe.sharded and recipe.ema:
+        raise InputError(
+            f"sharded=True does not go with a moving average of the weights, which has "
+            f"ema={recipe.ema}; set ema=0."
+        )
 
 
 def _facts(
-    recipe: Recipe, prepared: Prepared, criteria: Mapping[str, float] | None
+    recipe: Recipe, prepared: Sequence[Prepared], criteria: Mapping[str, float] | None
 ) -> dict[str, Any]:
-    """Return what makes this run this run."""
-    return {
+    """Return what makes this run this run; of several folds, what makes the whole of them."""
+    first = prepared[0]
+    facts = {
         "recipe": recipe.name,
         "version": recipe.version,
         "config": recipe.config(),
         "source_hash": hash_of(type(recipe)),
         "seed": recipe.seed,
-        "data": prepared.facts,
-        "schema": schema_to_json(prepared.schema),
-        "leakage": [asdict(finding) for finding in prepared.findings],
+        "data": first.facts,
+        "schema": schema_to_json(first.schema),
+        "leakage": [asdict(finding) for finding in first.findings],
         "criteria": dict(criteria or {}),
     }
+    if len(prepared) == 1:
+        return facts
+    schema = schema_to_json(whole_schema(prepared))
+    return {**facts, "data": whole_data(prepared), "schema": schema, "folds": len(prepared)}
 
 
 def _where(
@@ -132,6 +173,31 @@ def _where(
     if run_dir is not None:
         return Path(run_dir)
     return Path(engine.processes.first_does(lambda: str(new_run_dir(recipe))))
+
+
+def _fit_one(
+    recipe: Recipe,
+    prepared: Prepared,
+    path: Path,
+    facts: dict[str, Any],
+    engine: Engine,
+    shown: Shown,
+    *,
+    fresh: bool = False,
+) -> Fitted:
+    """Train a settled recipe on one division of the data, in a run folder of its own."""
+    fork = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices=fork):
+        torch.manual_seed(recipe.seed)
+        made = assemble(recipe, prepared, progress=shown.progress, profile=shown.profile)
+        model = made.parts.network.model
+        size = sum(parameter.numel() for parameter in model.parameters())
+        # At most three checkpoints at once, of weights, best weights, average and two moments each.
+        num_bytes = 16 * sum(value.nbytes for value in model.state_dict().values())
+        about = {**facts, "num_parameters": size}
+        folder = open_run(path, about, engine, fresh=fresh, num_bytes=num_bytes)
+        folder.start_tracker(shown.track)
+        return _train(recipe, made, prepared, engine, folder)
 
 
 def _train(
@@ -154,14 +220,18 @@ def _train(
     try:
         position = trainer.run(task, made.train, made.validation)
         parts = _conclude(recipe, made, prepared, trainer, position)
+        fitted = Fitted(
+            recipe, schema, parts, run_dir=folder.path, held=held_of([prepared]), facts=folder.facts
+        )
+        trainer.processes.first_does(lambda: _illustrate(fitted, prepared.splits.validation))
         seconds = {"total": (datetime.now(UTC) - started).total_seconds()}
         seconds["train"] = position.seconds
-        folder.update(status="finished", finished=_now(), seconds=seconds)
+        folder.update(status="finished", finished=now(), seconds=seconds)
     except KeyboardInterrupt:  # Interrupted is one
-        _note(folder, status="interrupted")
+        note(folder, status="interrupted")
         raise
     except Exception as error:
-        _note(folder, status="failed", error=str(error))
+        note(folder, status="failed", error=str(error))
         if is_out_of_memory(error):
             raise RunError(
                 f"Out of memory on {engine.device}: {error}. A smaller microbatch= needs less, "
@@ -170,9 +240,7 @@ def _train(
         raise
     finally:
         folder.close()
-    return Fitted(
-        recipe, schema, parts, run_dir=folder.path, held=_held(prepared), facts=folder.facts
-    )
+    return fitted
 
 
 def _conclude(
@@ -182,19 +250,22 @@ def _conclude(
     parts, folder = made.parts, trainer.folder
     targets = made.validation.targets.cpu()
     logits = trainer.logits(made.validation.store)
-    decision = parts.decide.fit(logits, targets)
+    decision = parts.decide.fit(logits, targets, made.validation.weights)
     # Training rows as many as validation has, so that the two are compared in eval mode alike.
     few = epoch_order(len(made.train.targets), seed=recipe.seed, epoch=0)[: len(logits)]
-    clean = parts.evaluate(trainer.logits(made.train.store, few), made.train.targets[few])
+    clean = parts.evaluate(
+        trainer.logits(made.train.store, few), made.train.targets[few], made.train.weights_of(few)
+    )
     if trainer.whole is not None:  # of a sharded model, which no longer is one
         parts = replace(parts, network=replace(parts.network, model=trainer.whole))
     monitor = parts.monitor
 
     def write() -> None:
-        arrays = {**predictions_of(parts, logits), "targets": targets.numpy()}
+        schema, rows = prepared.schema, prepared.splits.validation
+        said = predictions_of(parts, logits, schema.objective)
+        arrays = {**said, "targets": targets_of(rows, schema)}
         write_arrays(folder.path, "validation", arrays)
-        rows = prepared.splits.validation
-        write_subgroups(folder.path, "validation", arrays, rows, prepared.schema)
+        write_subgroups(folder.path, "validation", arrays, rows.subgroups, schema)
         at = {"step": position.step, "epoch": position.best["epoch"]}
         folder.log({**at, "split": "train_clean", **clean})
         folder.update(
@@ -203,60 +274,19 @@ def _conclude(
             decision=asdict(decision),
         )
         facts = {"mlexpert": __version__, "data": {k: prepared.facts[k] for k in DATA_FACTS}}
-        save_model(folder.path / "model", recipe, prepared.schema, parts, facts)
+        save_model(folder.path / "model", SavedModel(recipe, schema, parts, facts))
 
     trainer.processes.first_does(write)
     return parts
 
 
-def _held(prepared: Prepared) -> Held:
-    return Held(prepared.splits.test, prepared.facts["fingerprint"])
+def _illustrate(fitted: Fitted, validation: Examples) -> None:
+    """Write what the report shows besides: the worst rows, and what each column is worth."""
+    assert fitted.run_dir is not None, "a fit has a run folder"
+    arrays = fitted._stored("validation")
 
+    def row_of(row: int) -> Examples:
+        return validation.select(np.array([row]))
 
-def _open(
-    path: Path,
-    facts: dict[str, Any],
-    engine: Engine,
-    parts: Parts,
-    *,
-    fresh: bool,
-    track: str | None,
-) -> RunFolder:
-    """Make the run folder, or take up the one that an unfinished run of the same kind left."""
-    earlier = engine.processes.first_does(lambda: earlier_run(path))
-    model = parts.network.model
-    # At most three checkpoints at once, each of weights, best weights, average and two moments.
-    require_space(path, 16 * sum(value.nbytes for value in model.state_dict().values()))
-    folder = RunFolder(
-        path,
-        {
-            **facts,
-            "mlexpert": __version__,
-            "packages": packages(),
-            "environment": {
-                **environment(),
-                "device": str(engine.device),
-                "processes": engine.processes.count,
-                "sharded": engine.is_sharded,
-            },
-            "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "status": "running",
-            "started": _now() if earlier is None or fresh else earlier.get("started"),
-        },
-        fresh=fresh or earlier is None,
-        writes=engine.processes.is_first,
-    )
-    folder.start_tracker(track)
-    return folder
-
-
-def _note(folder: RunFolder, **facts: Any) -> None:
-    """Write how a run ended, where the disk still takes it: the error itself says more."""
-    try:
-        folder.update(**facts)
-    except RunError:
-        return
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    write_worst_examples(fitted.run_dir, arrays, row_of, fitted.schema)
+    write_importance(fitted.run_dir, fitted._predictions, validation, fitted.schema)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import hashlib
-import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,65 +17,51 @@ from mlexpert import recipes
 from mlexpert.blocks.backbones.restoring import restoring
 from mlexpert.data.schema import Schema, schema_from_json, schema_to_json
 from mlexpert.errors import InputError, RunError
+from mlexpert.model_files import WEIGHTS, checked_card, may_replace, write_card
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of, source_hash
 from mlexpert.training.checkpoint import write_tensors
 
-FORMAT = 1
-CARD, WEIGHTS = "model.json", "weights.safetensors"
-PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill"}
-
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a model folder holds, once it has been found whole."""
+    """What a model folder holds, once it has been found whole.
+
+    Attributes:
+        recipe: The settled recipe.
+        schema: What the model was built for.
+        parts: Network and decision, trained; of an ensemble the decision alone counts.
+        facts: Further facts on the card, JSON-able: package version, data fingerprint, roles.
+        members: The models of an ensemble; none where this is a single one.
+    """
 
     recipe: Recipe
     schema: Schema
     parts: Parts
     facts: dict[str, Any]
+    members: tuple[SavedModel, ...] = ()
 
 
-def save_model(
-    folder: Path, recipe: Recipe, schema: Schema, parts: Parts, facts: dict[str, Any]
-) -> None:
+def save_model(folder: Path, model: SavedModel) -> None:
     """Write a model folder beside `folder`, then rename it into place.
 
     Args:
         folder: Where to; it may not exist yet, or hold an earlier model.
-        recipe: The settled recipe.
-        schema: What the model was built for.
-        parts: Network and decision, trained.
-        facts: Further facts for the card, JSON-able: package version, data fingerprint, roles.
+        model: What is to be saved.
 
     Raises:
         InputError: If `folder` holds something that is not a model.
         RunError: If the disk is full or read-only.
     """
     folder = folder.absolute()
-    if folder.exists() and not _may_replace(folder):
+    if folder.exists() and not may_replace(folder):
         raise InputError(
             f"{folder} exists and is not a saved model; it is left alone. Save to another folder."
         )
     beside = folder.with_name(f".writing-{folder.name}")
     try:
         shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        write_tensors(beside / WEIGHTS, _tensors(parts))
-        for name, write in parts.network.companions.items():
-            write(beside / name)
-        card = {
-            "format": FORMAT,
-            "recipe": recipe.name,
-            "version": recipe.version,
-            "config": recipe.config(),
-            "changed_copy": _is_changed_copy(recipe),
-            "schema": schema_to_json(schema),
-            **facts,
-            "files": {path: _digest(beside / path) for path in _files(beside)},
-        }
-        card["digest"] = _card_digest(card)
-        (beside / CARD).write_text(json.dumps(card, indent=1))
+        _write(beside, model)
         if folder.exists():
             shutil.rmtree(folder)
         beside.rename(folder)
@@ -98,7 +83,7 @@ def load_model(folder: Path, recipe_class: type[Recipe] | None = None) -> SavedM
         InputError: If a file is missing, altered, foreign or a pickle, or the recipe's version is
             not in this package.
     """
-    card = _checked_card(folder)
+    card = checked_card(folder)
     recipe_class = recipe_class or _from_catalogue(card)
     if (recipe_class.name, recipe_class.version) != (card["recipe"], card["version"]):
         raise InputError(
@@ -109,33 +94,48 @@ def load_model(folder: Path, recipe_class: type[Recipe] | None = None) -> SavedM
     recipes.check_fields(recipe_class.name, card["config"], known)
     recipe = recipe_class(**card["config"])
     schema = schema_from_json(card["schema"])
-    with restoring(folder), torch.random.fork_rng():  # random weights, which are loaded over
-        parts = recipe.build(schema)
+    numbers = range(card.get("members", 0))
+    members = tuple(load_model(_member(folder, number), recipe_class) for number in numbers)
     tensors = load_tensors((folder / WEIGHTS).read_bytes())
-    _fill(parts.network.model, "model.", tensors)
+    if members:
+        parts = members[0].parts
+        parts = replace(parts, decide=copy.deepcopy(parts.decide))
+    else:
+        with restoring(folder), torch.random.fork_rng():  # random weights, which are loaded over
+            parts = recipe.build(schema)
+        _fill(parts.network.model, "model.", tensors)
+        parts.network.model.eval()
     _fill(parts.decide, "decide.", tensors)
-    parts.network.model.eval()
-    return SavedModel(recipe, schema, parts, card)
+    return SavedModel(recipe, schema, parts, card, members)
 
 
-def _may_replace(folder: Path) -> bool:
-    """Tell whether a folder is empty, or holds a saved model and nothing besides."""
-    if not folder.is_dir():
-        return False
-    files = _files(folder)
-    try:
-        card = json.loads((folder / CARD).read_text()) if files else None
-        return card is None or (
-            card["digest"] == _card_digest(card) and set(files) <= {CARD, *card["files"]}
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+def _write(folder: Path, model: SavedModel) -> None:
+    """Write a model, and the members of an ensemble as models of their own inside of it."""
+    folder.mkdir(parents=True)
+    parts = model.parts
+    tensors = {f"decide.{name}": value for name, value in parts.decide.state_dict().items()}
+    if not model.members:
+        weights = parts.network.model.state_dict()
+        tensors |= {f"model.{name}": value for name, value in weights.items()}
+        for name, write in parts.network.companions.items():
+            write(folder / name)
+    write_tensors(folder / WEIGHTS, tensors)
+    for number, member in enumerate(model.members):
+        _write(_member(folder, number), member)
+    recipe = model.recipe
+    card = {
+        "recipe": recipe.name,
+        "version": recipe.version,
+        "config": recipe.config(),
+        "changed_copy": _is_changed_copy(recipe),
+        "schema": schema_to_json(model.schema),
+        **model.facts,
+    }
+    write_card(folder, card | ({"members": len(model.members)} if model.members else {}))
 
 
-def _tensors(parts: Parts) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": value for name, value in parts.network.model.state_dict().items()}
-    tensors |= {f"decide.{name}": value for name, value in parts.decide.state_dict().items()}
-    return tensors
+def _member(folder: Path, number: int) -> Path:
+    return folder / f"member-{number}"
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
@@ -150,52 +150,6 @@ def _fill(module: nn.Module, prefix: str, tensors: dict[str, Tensor]) -> None:
         raise InputError(
             f"The weights do not fit the model that the card describes: {error}"
         ) from error
-
-
-def _checked_card(folder: Path) -> dict[str, Any]:
-    if not (folder / CARD).is_file():
-        found = (
-            ", ".join(sorted(path.name for path in folder.iterdir())[:5])
-            if folder.is_dir()
-            else "no such folder"
-        )
-        raise InputError(
-            f"{folder} is not a saved model: {CARD} is missing ({found or 'it is empty'})."
-        )
-    pickles = [name for name in _files(folder) if _is_pickle(folder / name)]
-    if pickles:
-        raise InputError(
-            f"{folder} holds {pickles[0]}, which is or may be a pickle: loading one runs whatever "
-            "code is in it. A saved model has none; do not load it, and find out who put it there."
-        )
-    try:
-        card = json.loads((folder / CARD).read_text())
-        whole = card["digest"] == _card_digest(card)
-        listed: dict[str, str] = card["files"]
-    except (ValueError, KeyError, TypeError):
-        whole, listed = False, {}
-    if not whole:
-        raise InputError(
-            f"{folder / CARD} was altered or torn since it was saved. Save the model again."
-        )
-    if card["format"] != FORMAT:
-        raise InputError(
-            f"{folder} is written in format {card['format']}, and this version reads {FORMAT}. "
-            f"Install the version that wrote it: pip install mlexpert=={card['mlexpert']}."
-        )
-    present = set(_files(folder)) - {CARD}
-    for problem, names in (
-        ("is missing", set(listed) - present),
-        ("was not saved with it", present - set(listed)),
-    ):
-        if names:
-            raise InputError(f"{folder} is not as it was saved: {sorted(names)[0]} {problem}.")
-    altered = [name for name, digest in listed.items() if _digest(folder / name) != digest]
-    if altered:
-        raise InputError(
-            f"{folder} is not as it was saved: {altered[0]} was altered (another digest)."
-        )
-    return card
 
 
 def _from_catalogue(card: dict[str, Any]) -> type[Recipe]:
@@ -222,29 +176,3 @@ def _is_changed_copy(recipe: Recipe) -> bool:
         row for row in recipes.CATALOGUE if (row.name, row.version) == (recipe.name, recipe.version)
     ]
     return any(source_hash(row.file) != own for row in rows)
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
-    )
-
-
-def _is_pickle(path: Path) -> bool:
-    """Tell a pickle by its ending, its first opcode (protocol 2 on), or torch's zip."""
-    with path.open("rb") as file:
-        start = file.read(4)
-    magic = len(start) > 1 and start[0] == 0x80 and 2 <= start[1] <= 5
-    return path.suffix.lower() in PICKLES or (
-        path.suffix != ".safetensors" and (magic or start == b"PK\x03\x04")
-    )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _card_digest(card: dict[str, Any]) -> str:
-    rest = {key: value for key, value in card.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

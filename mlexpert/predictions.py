@@ -3,25 +3,89 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save
 from torch import Tensor
 
-from mlexpert.data.examples import Examples
+from mlexpert.blocks.decisions.temperature import log_probabilities
+from mlexpert.data.encode import encode_targets
+from mlexpert.data.examples import Examples, Objective
 from mlexpert.data.schema import Schema
-from mlexpert.evidence.subgroups import subgroup_gaps, subgroup_metrics
+from mlexpert.evidence.metrics import SMALLEST
+from mlexpert.evidence.subgroups import subgroups_of
 from mlexpert.recipe import Parts
 from mlexpert.training.tracking import write_bytes, write_json
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def predictions_of(parts: Parts, logits: Tensor) -> dict[str, np.ndarray]:
-    """Return probabilities, their uncalibrated twins and the decisions, for logits (N, K)."""
+
+def predictions_of(parts: Parts, logits: Tensor, objective: Objective) -> dict[str, np.ndarray]:
+    """Return what a model says of N rows.
+
+    Args:
+        parts: Of whose decision rule the answer is.
+        logits: (N, K) or (N, M, K), as the network returns them.
+        objective: What is predicted.
+
+    Returns:
+        For regression "predictions" (N,) float64, in the user's unit. Otherwise "probabilities"
+        (N, K), "uncalibrated" (N, K), and "decisions": classes (N,), or labels (N, K) as uint8.
+    """
+    decisions = parts.decide.decide(logits).numpy()
+    if objective == "regression":
+        return {"predictions": decisions.astype(np.float64)}
+    if objective == "multilabel":
+        uncalibrated = logits.float().sigmoid()
+        uncalibrated = uncalibrated.mean(dim=1) if logits.ndim == 3 else uncalibrated
+        decisions = decisions.astype(np.uint8)
+    else:
+        uncalibrated = log_probabilities(logits).exp()
     return {
         "probabilities": parts.decide.probabilities(logits).float().numpy(),
-        "uncalibrated": logits.softmax(dim=-1).numpy(),
-        "decisions": parts.decide.decide(logits).numpy(),
+        "uncalibrated": uncalibrated.float().numpy(),
+        "decisions": decisions,
     }
+
+
+def in_user_terms(decisions: Tensor, schema: Schema) -> np.ndarray:
+    """Return decisions (N,) or (N, K) as the user wrote the targets: see `Fitted.predict`."""
+    chosen = decisions.numpy()
+    if schema.objective == "regression":
+        return chosen.astype(np.float64)
+    classes = np.asarray(schema.classes)
+    if schema.objective == "classification":
+        return classes[chosen]
+    labels = np.empty(len(chosen), dtype=object)
+    for row, holds in enumerate(chosen.astype(bool)):
+        labels[row] = tuple(classes[holds].tolist())
+    return labels
+
+
+def targets_of(examples: Examples, schema: Schema) -> np.ndarray:
+    """Return what is true of rows, in the form of `predictions_of`.
+
+    Raises:
+        InputError: If there are no targets, or one is not among those of training.
+    """
+    encoded = encode_targets(examples.targets, schema).numpy()
+    if schema.objective == "regression":  # in the user's unit, where encoding standardises
+        return np.asarray(examples.targets, dtype=np.float64)
+    return encoded.astype(np.uint8) if schema.objective == "multilabel" else encoded
+
+
+def row_losses(arrays: dict[str, np.ndarray], objective: Objective) -> np.ndarray:
+    """Return the loss (N,) of each row: nats, for labels their mean, or the squared error."""
+    targets = arrays["targets"]
+    if objective == "regression":
+        return (arrays["predictions"] - targets) ** 2
+    probabilities = arrays["probabilities"].astype(np.float64)
+    if objective == "multilabel":
+        said = np.where(targets.astype(bool), probabilities, 1.0 - probabilities)
+        return -np.log(np.maximum(said, SMALLEST)).mean(axis=1)
+    return -np.log(np.maximum(probabilities[np.arange(len(targets)), targets], SMALLEST))
 
 
 def write_arrays(run_dir: Path, part: str, arrays: dict[str, np.ndarray]) -> None:
@@ -35,21 +99,18 @@ def write_arrays(run_dir: Path, part: str, arrays: dict[str, np.ndarray]) -> Non
 
 
 def write_subgroups(
-    run_dir: Path, part: str, arrays: dict[str, np.ndarray], examples: Examples, schema: Schema
+    run_dir: Path,
+    part: str,
+    arrays: dict[str, np.ndarray],
+    subgroups: pd.DataFrame | None,
+    schema: Schema,
 ) -> None:
     """Write the results by subgroup of one part beside its predictions, where there are subgroups.
 
     Raises:
         RunError: If the disk is full or read-only.
     """
-    if examples.subgroups is None:
+    if subgroups is None:
         return
-    rows = subgroup_metrics(
-        arrays["probabilities"],
-        arrays["decisions"],
-        arrays["targets"],
-        examples.subgroups,
-        train_counts=schema.class_counts,
-    )
-    path = run_dir / "predictions" / f"{part}_subgroups.json"
-    write_json(path, {"rows": rows, "gaps": subgroup_gaps(rows)})
+    results = subgroups_of(schema.objective, arrays, subgroups, train_counts=schema.class_counts)
+    write_json(run_dir / "predictions" / f"{part}_subgroups.json", results)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from mlexpert.data.column_notes import column_notes
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
+from mlexpert.data.folds import fold_splits
 from mlexpert.data.intake import read
 from mlexpert.data.leakage import Finding, audit
 from mlexpert.data.schema import Schema, describe
@@ -23,21 +26,33 @@ from mlexpert.recipe import Recipe
 class Roles:
     """Which column is what, as the user named them; None is inferred."""
 
-    target: str | None = None
+    target: str | list[str] | None = None
     inputs: str | list[str] | None = None
     group: str | None = None
     time: str | None = None
     subgroups: str | list[str] | None = None
+    sample_weight: str | Any = None
+    """A column, or an array (N,) as long as the undivided rows, or those of train."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data ready to be trained on, and all that is to be said of it."""
+    """Data ready to be trained on, and all that is to be said of it.
+
+    Attributes:
+        splits: The rows, by part.
+        schema: What is known of the training rows.
+        findings: Of the leakage audit.
+        facts: What the run's record says of the data, as JSON can hold it.
+        validation_rows: For a fold, where its validation rows (N',) stand among all rows that are
+            not test, in their original order; else None.
+    """
 
     splits: Splits
     schema: Schema
     findings: list[Finding]
     facts: dict[str, Any]
+    validation_rows: np.ndarray | None = None
 
 
 def prepare(recipe: Recipe, ds: Any, roles: Roles) -> Prepared:
@@ -46,33 +61,66 @@ def prepare(recipe: Recipe, ds: Any, roles: Roles) -> Prepared:
     Raises:
         InputError: If data or roles are refused.
     """
-    parts = read(ds, **asdict(roles))
+    parts = _read(recipe, ds, roles)
     splits = split(parts, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
-    schema = describe(splits.train)
-    rows = {"train": len(splits.train), "validation": len(splits.validation)}
-    if splits.test is not None:
-        rows["test"] = len(splits.test)
-    counts = {
-        "train": list(schema.class_counts),
-        "validation": _class_counts(splits.validation, schema),
+    return _prepared(ds, roles, splits)
+
+
+def prepare_folds(recipe: Recipe, ds: Any, roles: Roles, folds: int) -> list[Prepared]:
+    """Read the data once, and prepare every fold of the rows that are not test.
+
+    The sealed test and the fingerprint are those that `prepare` gives, and shared by all folds; the
+    schema of each describes its own training rows.
+
+    Raises:
+        InputError: If data or roles are refused, there are fewer than two folds, the data brings a
+            validation split or has times, or a class has fewer distinct rows than there are folds.
+    """
+    dealt = fold_splits(
+        _read(recipe, ds, roles),
+        folds=folds,
+        validation=recipe.validation,
+        test=recipe.test,
+        seed=recipe.seed,
+    )
+    return [_prepared(ds, roles, fold.splits, fold.validation_rows) for fold in dealt]
+
+
+def _read(recipe: Recipe, ds: Any, roles: Roles) -> dict[str, Examples]:
+    return read(ds, objective=recipe.objective, **vars(roles))
+
+
+def _prepared(
+    ds: Any, roles: Roles, splits: Splits, validation_rows: np.ndarray | None = None
+) -> Prepared:
+    """Describe and audit a split, and say of it what the run's record is to hold."""
+    train = splits.train
+    schema = describe(train)
+    parts: dict[str, dict[str, Any]] = {
+        "train": {"rows": len(train)},
+        "validation": {"rows": len(splits.validation)},
     }
+    if schema.objective != "regression":
+        parts["train"]["class_counts"] = list(schema.class_counts)
+        parts["validation"]["class_counts"] = _class_counts(splits.validation, schema)
+    if splits.test is not None:
+        parts["test"] = {"rows": len(splits.test)}
     facts = {
         "source": _source(ds),
         "kind": schema.kind,
-        "rows": sum(rows.values()),
+        "objective": schema.objective,
+        "rows": sum(part["rows"] for part in parts.values()),
         "fingerprint": splits.fingerprint,
         "split_fingerprint": splits.split_fingerprint,
-        "roles": asdict(roles),
-        "target": splits.train.target_name,
-        "inputs": list(splits.train.input_names),
-        "notes": list(splits.train.notes),
+        "roles": _named(roles),
+        "weights": _weights(train.weights),
+        "target": train.target_name,
+        "inputs": list(train.input_names),
+        "notes": [*train.notes, *column_notes(schema)],
         "how": splits.how,
-        "parts": {
-            name: {"rows": number} | ({"class_counts": counts[name]} if name in counts else {})
-            for name, number in rows.items()
-        },
+        "parts": parts,
     }
-    return Prepared(splits, schema, audit(splits), facts)
+    return Prepared(splits, schema, audit(splits), facts, validation_rows)
 
 
 def heed(findings: list[Finding], leakage: Literal["refuse", "report"]) -> None:
@@ -90,9 +138,28 @@ def heed(findings: list[Finding], leakage: Literal["refuse", "report"]) -> None:
 
 
 def _class_counts(examples: Examples, schema: Schema) -> list[int]:
-    return np.bincount(
-        encode_targets(examples.targets, schema), minlength=schema.num_classes
-    ).tolist()
+    codes = encode_targets(examples.targets, schema)
+    if schema.objective == "multilabel":
+        return codes.sum(dim=0).int().tolist()
+    return np.bincount(codes, minlength=schema.num_classes).tolist()
+
+
+def _named(roles: Roles) -> dict[str, Any]:
+    """Return the roles as columns are named; weights that came as an array have no name."""
+    weight = roles.sample_weight
+    return {**vars(roles), "sample_weight": weight if isinstance(weight, str) else None}
+
+
+def _weights(weights: np.ndarray | None) -> dict[str, Any] | None:
+    """Return what is to be told of the weights of the training rows, and what names them."""
+    if weights is None:
+        return None
+    return {
+        "mean": float(weights.mean()),
+        "low": float(weights.min()),
+        "high": float(weights.max()),
+        "digest": hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest(),
+    }
 
 
 def _source(ds: Any) -> str:

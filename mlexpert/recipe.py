@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.data.batches import Store
-from mlexpert.data.examples import Examples
+from mlexpert.data.examples import Examples, Kind
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
 from mlexpert.training.method import Method
@@ -53,7 +53,8 @@ class Parts:
         optimizer: Built over the model's parameters; its learning rate is the peak.
         schedule: Maps the fraction of training done, in [0, 1], to a factor on the learning rate.
         decide: Turns logits into probabilities and decisions; fitted on validation after training.
-        evaluate: Maps validation logits (N, K) and targets (N,) to scalars for the learning curves.
+        evaluate: Maps validation logits (N, K), targets (N,) or (N, K), and the rows' weights (N,)
+            or None to scalars for the learning curves.
         monitor: The scalar, lower being better, by which the best epoch is chosen and training
             stops early.
     """
@@ -63,7 +64,7 @@ class Parts:
     optimizer: Optimizer
     schedule: Callable[[float], float]
     decide: DecisionRule
-    evaluate: Callable[[Tensor, Tensor], dict[str, float]]
+    evaluate: Callable[[Tensor, Tensor, Tensor | None], dict[str, float]]
     monitor: str = "calibrated_log_loss"
 
 
@@ -73,6 +74,12 @@ class Recipe:
 
     name: ClassVar[str]
     version: ClassVar[int]
+    objective: ClassVar[Literal["classes", "values"]] = "classes"
+    """What is predicted of a row: classes or labels, or a number."""
+    kinds: ClassVar[tuple[Kind, ...]] = ("image", "text", "tabular")
+    """The kinds of inputs that it takes."""
+    takes_labels: ClassVar[bool] = False
+    """Whether rows may have any number of labels, where others take one class."""
 
     seed: int = 0
     """Fixes the split, the initial weights, the order of the data and everything else that is
@@ -154,6 +161,23 @@ class Recipe:
         """Return the fields as a plain dict that JSON can hold."""
         return dataclasses.asdict(self)
 
+    def accept(self, schema: Schema) -> None:
+        """Refuse data that the recipe is not for.
+
+        Raises:
+            InputError: If the inputs are of another kind, or rows have several labels.
+        """
+        if schema.kind not in self.kinds:
+            raise InputError(
+                f"{self.name} takes {' or '.join(self.kinds)} inputs, and these rows are "
+                f"{schema.kind}; take {schema.kind}-cls, or name other columns with inputs=."
+            )
+        if schema.objective == "multilabel" and not self.takes_labels:
+            raise InputError(
+                f"{self.name} predicts one class of a row, and these rows have several labels; "
+                f"take {schema.kind}-cls."
+            )
+
     def settle(self, schema: Schema) -> Recipe:
         """Return this recipe with every None filled in for the data at hand."""
         raise NotImplementedError
@@ -166,11 +190,13 @@ class Recipe:
         self,
         ds: Any,
         *,
-        target: str | None = None,
+        target: str | list[str] | None = None,
         inputs: str | list[str] | None = None,
         group: str | None = None,
         time: str | None = None,
         subgroups: str | list[str] | None = None,
+        sample_weight: str | Any = None,
+        folds: int | None = None,
         run_dir: str | Path | None = None,
         fresh: bool = False,
         leakage: Literal["refuse", "report"] = "refuse",
@@ -192,6 +218,8 @@ class Recipe:
             group=group,
             time=time,
             subgroups=subgroups,
+            sample_weight=sample_weight,
+            folds=folds,
             run_dir=run_dir,
             fresh=fresh,
             leakage=leakage,
@@ -211,7 +239,7 @@ def _checked(recipe: str, name: str, value: Any, hint: Any) -> Any:
     for option in options:
         if typing.get_origin(option) is Literal and value in typing.get_args(option):
             return value
-        if option in (int, float, str, bool, type(None)) and type(value) is option:
+        if option in (int, float, str, bool, dict, type(None)) and type(value) is option:
             return value
     if float in options and type(value) is int:
         return float(value)

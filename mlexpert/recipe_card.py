@@ -152,7 +152,7 @@ def _base_class(tree: ast.Module, name: str) -> tuple[ast.Module, ast.ClassDef |
 
 
 def _is_class_variable(annotation: ast.expr) -> bool:
-    return ast.unparse(annotation).split(".")[-1].startswith("ClassVar")
+    return re.match(r"(\w+\.)*ClassVar\b", ast.unparse(annotation)) is not None
 
 
 def _class_constants(recipe: ast.ClassDef) -> dict[str, Any]:

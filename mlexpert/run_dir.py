@@ -1,15 +1,19 @@
-"""Which run folder a fit uses: a new one, one to go on with, or none: it holds something else."""
+"""The run folder of a fit: a new one, one to go on with, or none: it holds something else."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mlexpert.errors import InputError
+from mlexpert import __version__
+from mlexpert.environment import environment, packages
+from mlexpert.errors import InputError, RunError
 from mlexpert.recipe import Recipe
-from mlexpert.training.tracking import RUN
+from mlexpert.training.precision import Engine
+from mlexpert.training.tracking import RUN, RunFolder, require_space
 
 NEEDED = {"recipe", "version", "config", "data", "status"}
 """What `run.json` says of every run, finished or not."""
@@ -35,10 +39,12 @@ def is_finished(path: Path, facts: dict[str, Any]) -> bool:
         return False
     facts = json.loads(json.dumps(facts))
     differences = []
-    for name in ("recipe", "version", "source_hash", "config"):
+    for name in ("recipe", "version", "source_hash", "config", "folds"):
         differences += _differences(name, earlier.get(name), facts.get(name))
     for name in ("fingerprint", "split_fingerprint"):
         differences += _differences(f"data.{name}", earlier["data"].get(name), facts["data"][name])
+    weights = (earlier["data"].get("weights"), facts["data"].get("weights"))
+    differences += _differences("data.weights", *weights)
     finished = earlier["status"] == "finished"
     if finished:  # one that goes on takes them up; a finished one was judged by what it has
         differences += _differences("criteria", earlier.get("criteria"), facts["criteria"])
@@ -73,6 +79,57 @@ def earlier_run(path: Path) -> dict[str, Any] | None:
     if not (isinstance(facts, dict) and facts.keys() >= NEEDED and isinstance(facts["data"], dict)):
         raise InputError(f"{path / RUN} does not describe a run; choose another run_dir=.")
     return facts
+
+
+def open_run(
+    path: Path,
+    facts: dict[str, Any],
+    engine: Engine,
+    *,
+    fresh: bool,
+    num_bytes: int = 0,
+) -> RunFolder:
+    """Make the run folder, or take up the one that an unfinished run of the same kind left.
+
+    Args:
+        path: The folder.
+        facts: What makes this run this run, and what else its record says from the start.
+        engine: What it will be computed on.
+        fresh: Start anew in a folder that holds another run.
+        num_bytes: What will be written into it; there has to be room.
+
+    Raises:
+        InputError: If the folder cannot be written, or holds something that is no run.
+        RunError: If the disk has no room.
+    """
+    earlier = engine.processes.first_does(lambda: earlier_run(path))
+    require_space(path, num_bytes)
+    about = {
+        **facts,
+        "mlexpert": __version__,
+        "packages": packages(),
+        "environment": {
+            **environment(),
+            "device": str(engine.device),
+            "processes": engine.processes.count,
+            "sharded": engine.is_sharded,
+        },
+        "status": "running",
+        "started": now() if earlier is None or fresh else earlier.get("started"),
+    }
+    fresh = fresh or earlier is None
+    return RunFolder(path, about, fresh=fresh, writes=engine.processes.is_first)
+
+
+def note(folder: RunFolder, **facts: Any) -> None:
+    """Write how a run ended, where the disk still takes it: the error itself says more."""
+    with suppress(RunError):
+        folder.update(**facts)
+
+
+def now() -> str:
+    """Return the time in UTC, in seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _subgroups(facts: dict[str, Any]) -> list[str]:

@@ -65,10 +65,11 @@ def predict_memory(
     recipe: Recipe,
     ds: Any,
     *,
-    target: str | None = None,
+    target: str | list[str] | None = None,
     inputs: str | list[str] | None = None,
     group: str | None = None,
     time: str | None = None,
+    sample_weight: str | Any = None,
 ) -> MemoryForecast:
     """Predict the memory of a training step over the micro-batch, without making one.
 
@@ -79,11 +80,13 @@ def predict_memory(
         inputs: As in `fit`.
         group: As in `fit`.
         time: As in `fit`.
+        sample_weight: As in `fit`.
 
     Raises:
         InputError: If data, roles or fields are refused.
     """
-    settled, prepared = read_for(recipe, ds, Roles(target, inputs, group, time), "report")
+    roles = Roles(target, inputs, group, time, sample_weight=sample_weight)
+    settled, prepared = read_for(recipe, ds, roles, "report")
     engine = Engine(settled.precision)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(settled.seed)
@@ -110,10 +113,11 @@ def lr_range(
     recipe: Recipe,
     ds: Any,
     *,
-    target: str | None = None,
+    target: str | list[str] | None = None,
     inputs: str | list[str] | None = None,
     group: str | None = None,
     time: str | None = None,
+    sample_weight: str | Any = None,
     start: float = 1e-6,
     end: float = 10.0,
     num_steps: int = 100,
@@ -130,6 +134,7 @@ def lr_range(
         inputs: As in `fit`.
         group: As in `fit`.
         time: As in `fit`.
+        sample_weight: As in `fit`.
         start: Rate of the first step.
         end: Rate of the last step.
         num_steps: Most steps to make.
@@ -137,7 +142,8 @@ def lr_range(
     Raises:
         InputError: If data, roles, fields or range are refused.
     """
-    settled, prepared = read_for(recipe, ds, Roles(target, inputs, group, time), "report")
+    roles = Roles(target, inputs, group, time, sample_weight=sample_weight)
+    settled, prepared = read_for(recipe, ds, roles, "report")
     engine = Engine(settled.precision)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(settled.seed)

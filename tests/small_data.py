@@ -20,6 +20,14 @@ def table(rows: int = 200, seed: int = 0, rare: float = 0.25) -> pd.DataFrame:
     return pd.DataFrame({"age": age, "income": income, "city": city, "bought": target})
 
 
+def numbers(rows: int = 200, seed: int = 0) -> pd.DataFrame:
+    """The table above, with a price as target that its columns tell but for some noise."""
+    frame = table(rows, seed).drop(columns="bought")
+    noise = np.random.default_rng(seed).normal(0, 50, rows)
+    price = 1000 + 20 * frame["age"] + 300 * (frame["city"] == "Rome") + noise
+    return frame.assign(target=price)
+
+
 def images(rows: int = 80, size: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Grey images (N, H, W) with a bright top (class 0), or a bright bottom (class 1)."""
     rng = np.random.default_rng(seed)

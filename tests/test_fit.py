@@ -15,7 +15,7 @@ import torch
 import mlexpert
 from mlexpert.errors import InputError, RunError
 from mlexpert.fitted import Fitted
-from mlexpert.model_folder import PICKLES
+from mlexpert.model_files import PICKLES
 from mlexpert.recipe import Recipe
 from mlexpert.recipes import get
 from mlexpert.training import checkpoint, trainer

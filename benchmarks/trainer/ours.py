@@ -44,7 +44,7 @@ class Recording(Plain):
         return loss
 
 
-def log_loss(logits: Tensor, targets: Tensor) -> dict[str, float]:
+def log_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> dict[str, float]:
     return {"log_loss": nn.functional.cross_entropy(logits, targets).item()}
 
 

@@ -6,6 +6,7 @@ Memory and learning rates follow depth, and depth is counted in these.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from torch import nn
 
@@ -33,6 +34,22 @@ def repeated_blocks(model: nn.Module) -> dict[str, nn.Module]:
         ['encoder.layers.0', 'encoder.layers.1']
     """
     return dict(_outermost(model, ""))
+
+
+def behind_blocks(model: nn.Module) -> set[str]:
+    """Return the names of the parameters behind the last repeated block: a pooler, a head.
+
+    They stand behind it in the order in which the model holds them; all do where nothing repeats.
+    """
+    inside = {
+        f"{path}.{name}"
+        for path, block in repeated_blocks(model).items()
+        for name, _ in block.named_parameters()
+    }
+    behind = takewhile(
+        lambda name: name not in inside, reversed([name for name, _ in model.named_parameters()])
+    )
+    return set(behind)
 
 
 def _outermost(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:

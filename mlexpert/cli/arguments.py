@@ -32,7 +32,11 @@ def _data(
         ),
     ],
     target: Annotated[
-        str | None, typer.Option(help="Column with the label.", rich_help_panel=_ROLES)
+        list[str] | None,
+        typer.Option(
+            help="Column to predict; repeat for the columns of 0 and 1 of several labels.",
+            rich_help_panel=_ROLES,
+        ),
     ] = None,
     inputs: Annotated[
         list[str] | None,
@@ -51,6 +55,12 @@ def _data(
         typer.Option(
             help="Column by which results are also reported; repeat for several.",
             rich_help_panel=_ROLES,
+        ),
+    ] = None,
+    sample_weight: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Column of how much a row counts.", rich_help_panel=_ROLES
         ),
     ] = None,
     settings: Annotated[
@@ -72,6 +82,13 @@ def _run(
         Path | None,
         typer.Option(
             help="Folder of the run; where it holds an interrupted one, that goes on.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Train as many models, each without another part, and answer by their mean.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -187,12 +204,14 @@ def field_values(
 
 def roles_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the roles of the columns, as `fit` takes them."""
+    target = given["target"] or [None]
     return {
-        "target": given["target"],
+        "target": target if len(target) > 1 else target[0],
         "inputs": given["inputs"] or None,
         "group": given["group"],
         "time": given["time"],
         "subgroups": given["subgroups"] or None,
+        "sample_weight": given["sample_weight"],
     }
 
 

@@ -69,26 +69,31 @@ def predict(
         typer.Argument(metavar="DATA", help="Rows like those of the fit; labels are not needed."),
     ],
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A csv file; by default the screen.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "--out",
+            metavar="FILE",
+            help="A csv or parquet file; by default the screen.",
+        ),
     ] = None,
     recipe: RecipeFile = None,
 ) -> None:
-    """Write a csv with the decision and the probability of each class for every row of DATA.
+    """Write the decision and the probability of each class for every row of DATA, as a table.
 
-    Images of a folder are named, in the order of their names.
+    Files of any length are read and written piece by piece. Images of a folder are named, in the
+    order of their names.
     """
+    from mlexpert.cli import predicting
+
     if output is not None and output.exists():
         raise InputError(f"{output} exists; name another file, or remove it.")
     fitted = mlexpert.load(run, recipe=_recipe_class(recipe))
-    table = _predictions(fitted, data)
+    tables = predicting.tables_of(fitted, data)
     if output is None:
-        typer.echo(table.to_csv(index=False), nl=False)
-        return
-    try:
-        table.to_csv(output, index=False)
-    except OSError as error:
-        raise RunError(f"{output} cannot be written: {error.strerror or error}.") from error
-    typer.echo(f"{len(table)} rows: {output}")
+        predicting.show(tables)
+    else:
+        typer.echo(f"{predicting.write(tables, output)} rows: {output}")
 
 
 def report(run: Run) -> None:
@@ -141,18 +146,3 @@ def _recipe_class(file: Path | None) -> Any:
 
 def _from_run(run: Path, recipe: Path | None) -> Fitted:
     return mlexpert.Fitted.from_run(run, recipe=_recipe_class(recipe))
-
-
-def _predictions(fitted: Fitted, data: str) -> Any:
-    import pandas as pd
-
-    from mlexpert.data.folders import images_below
-
-    probabilities = fitted.predict_proba(data)
-    columns: dict[str, Any] = {}
-    if Path(data).is_dir():  # the images below it, in this order
-        columns["file"] = [path.relative_to(data).as_posix() for path in images_below(Path(data))]
-    columns["prediction"] = fitted.predict(data)
-    for position, label in enumerate(fitted.classes_):
-        columns[f"probability_{label}"] = probabilities[:, position]
-    return pd.DataFrame(columns)

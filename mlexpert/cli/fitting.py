@@ -51,6 +51,7 @@ def _fit(recipe: Recipe, data: str, given: Mapping[str, Any]) -> None:
     fitted = recipe.fit(
         data,
         **arguments.roles_of(given),
+        folds=given["folds"],
         run_dir=given["run_dir"],
         fresh=given["fresh"],
         leakage=given["leakage"],

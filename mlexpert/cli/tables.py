@@ -29,10 +29,10 @@ def line(text: str = "") -> None:
 
 def validation(metrics: Mapping[str, float], run_dir: Path) -> None:
     """Print the validation metrics of the chosen decision beside those of the plain argmax."""
-    table = _table("Validation", "metric", ">adjusted decision", ">plain argmax")
+    table = _table("Validation", "metric", *_decisions(metrics))
     for name, value in metrics.items():
         if not name.startswith(ARGMAX):
-            table.add_row(name, _number(value), _number(metrics.get(ARGMAX + name)))
+            table.add_row(name, _number(value), *_of_argmax(metrics, name))
     Console().print(table)
     line(_epochs(run_dir))
 
@@ -40,15 +40,12 @@ def validation(metrics: Mapping[str, float], run_dir: Path) -> None:
 def final_test(result: Mapping[str, Any], run_dir: Path) -> None:
     """Print the test metrics with their bootstrap intervals, and that the ledger has it."""
     intervals = result["intervals"]
-    table = _table("Test", "metric", ">adjusted decision", ">95 % interval", ">plain argmax")
+    first, *rest = _decisions(result)
+    table = _table("Test", "metric", first, ">95 % interval", *rest)
     for name, value in result.items():
         if isinstance(value, float) and not name.startswith(ARGMAX):
-            table.add_row(
-                name,
-                _number(value),
-                _interval(intervals.get(name)),
-                _number(result.get(ARGMAX + name)),
-            )
+            bounds = _interval(intervals.get(name))
+            table.add_row(name, _number(value), bounds, *_of_argmax(result, name))
     Console().print(table)
     openings = json.loads((run_dir / "final_test.json").read_text())
     number = openings[-1]["number"]
@@ -121,6 +118,16 @@ def memory(forecast: MemoryForecast) -> None:
         line(f"Unknown because: {forecast.unpredicted}")
 
 
+def _decisions(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the headings: only a choice of one class can be compared with plain argmax."""
+    has_argmax = any(name.startswith(ARGMAX) for name in metrics)
+    return [">adjusted decision", ">plain argmax"] if has_argmax else [">value"]
+
+
+def _of_argmax(metrics: Mapping[str, Any], name: str) -> list[str]:
+    return [_number(metrics.get(ARGMAX + name))] if len(_decisions(metrics)) > 1 else []
+
+
 def _mib(size: int) -> str:
     return f"{size / 2**20:,.1f}"
 
@@ -135,7 +142,9 @@ def _table(title: str | None, *columns: str) -> Table:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.4f}"
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:,.1f}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
@@ -147,7 +156,8 @@ def _interval(interval: tuple[float, float] | None) -> str:
 def _epochs(run_dir: Path) -> str:
     run = json.loads((run_dir / "run.json").read_text())
     best, last = run["best"], run["last"]
+    of = f"On average over {run['folds']} folds: selected" if run.get("folds") else "Selected"
     return (
-        f"Selected epoch {best['epoch']} by {best['metric']} {_number(best['value'])}; "
+        f"{of} epoch {best['epoch']} by {best['metric']} {_number(best['value'])}; "
         f"last epoch {last['epoch']} had {_number(last['value'])}."
     )

@@ -11,11 +11,12 @@ import pandas as pd
 
 from mlexpert.data.columns import Columns, from_frame, images_of, is_image, is_instance, unwrap
 from mlexpert.data.images import Images
+from mlexpert.data.label_sets import are_sets
 from mlexpert.errors import InputError
 
 
 def from_pair(x: Any, y: Any, target: str | None) -> Columns:
-    """Bring inputs and their labels into columns.
+    """Bring inputs and their labels, or sets of labels, into columns.
 
     The labels' column is named `target`, else after the series `y`, else "y".
 
@@ -33,9 +34,14 @@ def from_pair(x: Any, y: Any, target: str | None) -> Columns:
     name = target or (str(y.name) if isinstance(y, pd.Series) and y.name is not None else "y")
     while name in columns.order:
         name += "_"
+    order = (*columns.order, name)
+    if not isinstance(labels, pd.Series) or are_sets(labels):
+        held = f"values of type {type(labels).__name__}"
+        opaque, sets = {**columns.opaque, name: held}, {**columns.label_sets, name: labels}
+        return replace(columns, opaque=opaque, label_sets=sets, order=order, target=name)
     frame = columns.frame.copy(deep=False)
     frame[name] = labels
-    return replace(columns, frame=frame, order=(*columns.order, name), target=name)
+    return replace(columns, frame=frame, order=order, target=name)
 
 
 def _refuse_nan(x: Any) -> None:
@@ -52,15 +58,17 @@ def _refuse_nan(x: Any) -> None:
 
 
 def labels_of(y: Any) -> Any:
-    """Return labels as a one-dimensional array or series.
+    """Return labels as a series, or as a frame (N, K) of 0 and 1 where there are several columns.
 
     Raises:
-        InputError: They have more than one column.
+        InputError: There are several columns of something else.
     """
     if isinstance(y, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         return pd.Series(y).reset_index(drop=True)
     y = unwrap(y)
     if isinstance(y, pd.DataFrame):
+        if len(y.columns) > 1:
+            return _zeros_and_ones(y.reset_index(drop=True))
         y = y.to_numpy()
     if not isinstance(y, np.ndarray):
         if isinstance(y, str | bytes | dict) or not is_sequence(y):
@@ -71,12 +79,25 @@ def labels_of(y: Any) -> Any:
         return pd.Series(y, dtype=object).infer_objects()
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
+    if y.ndim == 2:
+        return _zeros_and_ones(pd.DataFrame(y))
     if y.ndim != 1:
-        raise InputError(
-            f"y has shape {y.shape}: give one label a row, shape (N,). From one-hot rows: "
-            "y.argmax(axis=1)"
-        )
+        raise _wrong_shape(y.shape)
     return pd.Series(y)
+
+
+def _zeros_and_ones(y: pd.DataFrame) -> pd.DataFrame:
+    plain = y.astype(object)
+    if not (plain.isin([0, 1]) | y.isna()).all(axis=None):
+        raise _wrong_shape(y.shape)
+    return y
+
+
+def _wrong_shape(shape: tuple[int, ...]) -> InputError:
+    return InputError(
+        f"y has shape {shape}: give one label (or number) a row, shape (N,), or where a row has "
+        "several labels 0 and 1 for each of K labels, shape (N, K)"
+    )
 
 
 def is_sequence(value: Any) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator
-from typing import Any, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from mlexpert.data.images import Images
 
 Rows = tuple[Tensor, Tensor, Tensor]  # inputs, targets (B,), index (B,)
+
+WINDOW = 50
+"""Batches whose rows are sorted by length together: more pad less, and are less at random."""
 
 
 class Store(Protocol):
@@ -140,39 +146,75 @@ def cut(order: Tensor, batch_size: int) -> list[Tensor]:
     return batches
 
 
+def epoch_cuts(store: Store, batch_size: int, *, seed: int, epoch: int) -> list[Tensor]:
+    """Return an epoch's global batches, of seed and epoch alone: it can be resumed anywhere.
+
+    Rows of unequal length come in batches of alike ones, which need little padding: the order is
+    cut into windows of `WINDOW` batches, each is sorted by length, and the batches are shuffled.
+
+    Args:
+        store: The encoded rows, N.
+        batch_size: Rows of a batch.
+        seed: Of the run.
+        epoch: From 0.
+    """
+    order = epoch_order(len(store), seed=seed, epoch=epoch)
+    lengths = row_lengths(store)
+    if lengths is None:
+        return cut(order, batch_size)
+    windows = order.split(WINDOW * batch_size)
+    alike = torch.cat([rows[lengths[rows].argsort(stable=True)] for rows in windows])
+    cuts = cut(alike, batch_size)
+    return [cuts[number] for number in epoch_order(len(cuts), seed=seed, epoch=epoch)]
+
+
+def row_lengths(store: Store) -> Tensor | None:
+    """Return the length (N,) of every row, on the CPU; None where all are of one shape."""
+    return store.offsets.diff().cpu() if isinstance(store, RaggedStore) else None
+
+
 def batches(
-    store: Store, targets: Tensor, cuts: list[Tensor], *, workers: int = 0
+    store: Store, targets: Tensor, cuts: list[Tensor], *, workers: int | None = None
 ) -> Iterator[Rows]:
-    """Yield the rows of each cut, in order: by indexing in memory, else from a DataLoader."""
-    if store.in_memory:
-        for index in cuts:
-            local = index.to(targets.device)
-            yield store.take(local), targets[local], local
-        return
-    # Its own generator: creating a loader's iterator must not move the global one (it would change
-    # dropout).
-    loader = DataLoader(
-        _WholeBatches(store),
-        batch_sampler=[index.tolist() for index in cuts],
-        collate_fn=_as_it_is,
-        num_workers=workers,
-        generator=torch.Generator(),
-        persistent_workers=False,
-    )
-    for index, inputs in zip(cuts, loader, strict=True):
+    """Yield the rows of each cut, in order: by indexing in memory, else decoded by threads.
+
+    Args:
+        store: The encoded rows.
+        targets: (N,) or (N, K).
+        cuts: Rows of each batch.
+        workers: Threads that decode ahead of the training; decoders let other threads run. None:
+            one for each core. 0 decodes a batch when it is asked for.
+    """
+    loaded: Iterator[Tensor]
+    if store.in_memory or workers == 0:
+        loaded = (store.take(index.to(targets.device)) for index in cuts)
+    else:
+        loaded = _ahead(store, cuts, workers or os.cpu_count() or 1)
+    for index, inputs in zip(cuts, loaded, strict=True):
         local = index.to(targets.device)
         yield inputs, targets[local], local
 
 
-class _WholeBatches(Dataset):
-    """Gives whole batches to a DataLoader: fetching row by row costs more than the work itself."""
+def _ahead(store: Store, cuts: list[Tensor], workers: int) -> Iterator[Tensor]:
+    """Yield the inputs of each cut, in order, while threads share the rows of the next two.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    Whatever ends the training, Ctrl-C as well, closes this generator, and what no thread has begun
+    is dropped.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    due = iter(cuts)
+    under_way: deque[list[Future[Tensor]]] = deque()
 
-    def __getitems__(self, index: list[int]) -> Tensor:
-        return self.store.take(torch.tensor(index))
+    def begin(count: int) -> None:
+        for index in islice(due, count):
+            parts = index.split(-(-len(index) // workers))
+            under_way.append([pool.submit(store.take, part) for part in parts])
 
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+    try:
+        begin(2)
+        while under_way:
+            inputs = torch.cat([part.result() for part in under_way.popleft()])
+            begin(1)
+            yield inputs
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+TARGET_NAMES = frozenset({"label", "labels", "target", "targets", "class", "y"})
+
+
 @dataclass(frozen=True)
 class Columns:
     """Named columns of equal length.
@@ -26,8 +29,11 @@ class Columns:
     Attributes:
         frame: Plain columns: numbers, strings, dates.
         images: Image columns.
-        opaque: Columns that cannot be read (lists, audio, ...), each with what it holds.
-        class_names: For columns of integers whose source names the classes: integer -> name.
+        opaque: Columns that cannot be inputs (lists, audio, ...), each with what it holds.
+        label_sets: Those of the opaque columns that may be a target: lists of labels, or a frame of
+            0 and 1 whose columns are the labels.
+        class_names: For columns of integers, or of lists of them, whose source names the classes:
+            integer -> name.
         order: All column names, as the source orders them.
         target: The target's column, where the form says it: the y of a pair, the folder of an
             image.
@@ -38,6 +44,7 @@ class Columns:
     frame: pd.DataFrame
     images: Mapping[str, Images] = field(default_factory=dict)
     opaque: Mapping[str, str] = field(default_factory=dict)
+    label_sets: Mapping[str, Any] = field(default_factory=dict)
     class_names: Mapping[str, dict[int, str]] = field(default_factory=dict)
     order: tuple[str, ...] = ()
     target: str | None = None
@@ -48,6 +55,10 @@ class Columns:
         for images in self.images.values():
             return len(images)
         return len(self.frame)
+
+    def has_values(self, name: str) -> bool:
+        """Return whether a column can be a target: it holds plain values, or lists of them."""
+        return name in self.frame.columns or name in self.label_sets
 
 
 def from_frame(frame: pd.DataFrame) -> Columns:
@@ -69,12 +80,13 @@ def from_frame(frame: pd.DataFrame) -> Columns:
         first = present.iloc[0]
         if is_image(first):
             images[name] = images_of(frame[name].tolist(), name)
-        elif isinstance(first, list | tuple | dict | set | np.ndarray):
+        elif isinstance(first, list | tuple | dict | set | frozenset | np.ndarray):
             opaque[name] = f"values of type {type(first).__name__}"
     order = tuple(frame.columns)
     note = f"the index of the frame ({listing(index)}) left out: reset_index() makes columns of it"
     plain = frame.drop(columns=[*images, *opaque])
-    return Columns(plain, images, opaque, order=order, notes=(note,) if index else ())
+    sets = {name: frame[name] for name in opaque}
+    return Columns(plain, images, opaque, sets, order=order, notes=(note,) if index else ())
 
 
 def _plain(series: pd.Series) -> pd.Series:
@@ -102,6 +114,7 @@ def from_dataset(dataset: datasets.Dataset) -> Columns:
     plain: dict[str, pd.Series] = {}
     images: dict[str, Images] = {}
     opaque: dict[str, str] = {}
+    sets: dict[str, Any] = {}
     names: dict[str, dict[int, str]] = {}
     for name, feature in dataset.features.items():
         if isinstance(feature, hf.Image):
@@ -118,8 +131,12 @@ def from_dataset(dataset: datasets.Dataset) -> Columns:
             images[name] = images_of(table.column(name).to_pylist(), name)
         else:
             opaque[name] = f"values of type {type(feature).__name__}"
+            if isinstance(feature, hf.List | hf.LargeList):
+                sets[name] = table.column(name)
+                if isinstance(feature.feature, hf.ClassLabel):
+                    names[name] = dict(enumerate(feature.feature.names))
     frame = pd.DataFrame(plain, index=pd.RangeIndex(table.num_rows))
-    return Columns(frame, images, opaque, names, tuple(dataset.features))
+    return Columns(frame, images, opaque, sets, names, tuple(dataset.features))
 
 
 def from_rows(rows: list[Any]) -> Columns:
@@ -144,18 +161,32 @@ def from_rows(rows: list[Any]) -> Columns:
         )
     plain: dict[str, Any] = {}
     images: dict[str, Images] = {}
-    for key in keys:
-        _add_values(str(key), [unwrap(get(row, key)) for row in rows], plain, images)
-    frame = pd.DataFrame(plain, index=pd.RangeIndex(len(rows)))
+    sets: dict[str, list] = {}
     pair = not isinstance(first, dict)
+    for key in keys:
+        values = [unwrap(get(row, key)) for row in rows]
+        if isinstance(values[0], list | tuple | set | frozenset) or _are_targets(str(key), values):
+            sets[str(key)] = values
+        else:
+            _add_values(str(key), values, plain, images)
+    frame = pd.DataFrame(plain, index=pd.RangeIndex(len(rows)))
     text = pair and isinstance(get(first, "x"), str)
     return Columns(
         frame,
         images,
-        order=(*images, *frame.columns),
+        {name: f"values of type {type(values[0]).__name__}" for name, values in sets.items()},
+        sets,
+        order=(*images, *frame.columns, *sets),
         target="y" if pair else None,
         kind="text" if text else None,
     )
+
+
+def _are_targets(name: str, values: list[Any]) -> bool:
+    """Return whether values are vectors of several labels, and not several inputs."""
+    first = values[0]
+    vectors = isinstance(first, np.ndarray) and first.ndim == 1
+    return vectors and len(first) != 1 and name.lower() in TARGET_NAMES
 
 
 def _add_values(
@@ -172,6 +203,9 @@ def _add_values(
         raise InputError(f"{name!r} holds values of different shapes: give all rows the same shape")
     elif arrays[0].ndim == 1:
         stacked = np.stack(arrays)
+        if name.lower() in TARGET_NAMES:  # one number each, as a network returns it
+            plain[name] = stacked[:, 0]
+            return
         plain.update({f"{name}{j}": stacked[:, j] for j in range(stacked.shape[1])})
     elif len(shapes) == 1:
         images[name] = Images.from_array(np.stack(arrays), channels_first=True)

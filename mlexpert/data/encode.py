@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mlexpert.data.images import Images
+from mlexpert.data.label_sets import labels_in
 from mlexpert.data.nearest import listing
 from mlexpert.data.pixels import resize, to_channels
 from mlexpert.data.schema import Column, Numeric, Schema
@@ -123,21 +124,40 @@ def encode_texts(texts: Sequence[str], tokenizer: str, max_length: int) -> tuple
 
 
 def encode_targets(targets: np.ndarray | None, schema: Schema) -> Tensor:
-    """Return labels as class indices (N,), int64.
+    """Return targets as a model's loss takes them.
+
+    Returns:
+        Classes as indices (N,), int64; sets of labels as 0 and 1 (N, K), float32; numbers
+        standardised by the training rows' mean and deviation (N,), float32.
 
     Raises:
-        InputError: There are no labels, or one is not among the classes of training (named).
+        InputError: There are no targets, or a label is not among those of training (named).
     """
     if targets is None:
         raise InputError("these rows have no labels: name their column with target=")
+    if schema.objective == "regression":
+        stats = schema.values
+        assert stats is not None, "a schema for regression describes its values"
+        return torch.from_numpy(((targets - stats.mean) / stats.std).astype(np.float32))
+    if schema.objective == "classification":
+        return torch.from_numpy(_codes(targets, schema))
+    lengths = np.fromiter(map(len, targets), np.int64, len(targets))
+    rows = np.repeat(np.arange(len(targets)), lengths)
+    out = torch.zeros(len(targets), schema.num_classes)
+    out[rows, _codes(labels_in(targets), schema)] = 1.0
+    return out
+
+
+def _codes(labels: np.ndarray, schema: Schema) -> np.ndarray:
+    """Return the indices (N,) of labels (N,) among the classes."""
     index = {(isinstance(label, str), label): k for k, label in enumerate(schema.classes)}
-    values, inverse = np.unique(targets, return_inverse=True)
-    labels = values.tolist()
-    unknown = [label for label in labels if (isinstance(label, str), label) not in index]
+    values, inverse = np.unique(labels, return_inverse=True)
+    distinct = values.tolist()
+    unknown = [label for label in distinct if (isinstance(label, str), label) not in index]
     if unknown:
         raise InputError(
             f"label(s) {listing(unknown)} are not among the classes of training: "
             f"{listing(schema.classes)}"
         )
-    codes = np.asarray([index[isinstance(label, str), label] for label in labels], dtype=np.int64)
-    return torch.from_numpy(codes[inverse])
+    codes = [index[isinstance(label, str), label] for label in distinct]
+    return np.asarray(codes, dtype=np.int64)[inverse]

@@ -14,6 +14,12 @@ Kind = Literal["image", "text", "tabular"]
 Part = Literal["train", "validation", "test"]
 Objective = Literal["classification", "multilabel", "regression"]
 """What is predicted of a row: one of K classes, any of K labels, or a number."""
+MEANS = {
+    "classification": "one label a row",
+    "multilabel": "sets of labels",
+    "regression": "numbers",
+}
+"""How messages speak of the targets of an objective."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Examples:
         subgroups: Columns (N, S) by which results are also reported, or None.
         part: The split that these rows belong to. None before the split: nothing may be fitted on
             such rows.
-        target_name: The column that the labels were read from, or None.
+        target_name: The column that the targets were read from, or the several; or None.
         input_names: The columns that the inputs were read from.
         notes: What the user should know about how the rows were read, e.g. which columns were
             left out.
@@ -53,7 +59,7 @@ class Examples:
     times: np.ndarray | None = None
     subgroups: pd.DataFrame | None = None
     part: Part | None = None
-    target_name: str | None = None
+    target_name: str | tuple[str, ...] | None = None
     input_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

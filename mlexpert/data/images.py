@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -137,6 +138,7 @@ class _Items:
         self.items = items
         self._decoded: dict[int, np.ndarray] = {}
         self._decoded_bytes = 0
+        self._said_animated = False
 
     def __len__(self) -> int:
         return len(self.items)
@@ -150,6 +152,8 @@ class _Items:
             if isinstance(content, np.ndarray):
                 return _checked_image(content)
             with _open(content) as image:
+                if not self._said_animated and pixels.is_animated(image):
+                    self._say_animated(row)
                 array = pixels.pixels_of(image)
         except InputError as error:
             raise InputError(f"{self.name(row)}: {error}") from error
@@ -174,10 +178,19 @@ class _Items:
                 if pixels.orientation_of(image) in pixels.ROTATED:
                     width, height = height, width
                 grey = image.mode in pixels.GREY_MODES
+                pixels.require_pixels(image)
         except _decoding_errors():
             height, width, channels = self.decode(row).shape  # raises what is wrong, by name
             return height, width, channels
         return height, width, 1 if grey else 3
+
+    def _say_animated(self, row: int) -> None:
+        self._said_animated = True
+        warnings.warn(
+            f"{self.name(row)} is animated or has several pages: the first one is taken, of it and "
+            "of others like it",
+            stacklevel=3,
+        )
 
     def name(self, row: int) -> str:
         item = self.items[row]
@@ -191,6 +204,7 @@ class _Items:
             return True
         try:
             with _open(content) as image:
+                pixels.require_pixels(image)
                 if image.format == "PNG":
                     image.verify()  # checks the sums of all chunks without inflating them
                 else:
@@ -244,6 +258,11 @@ def _decoding_errors() -> tuple[type[Exception], ...]:
 
 def _checked_image(array: np.ndarray) -> np.ndarray:
     """Return one image (H, W[, C]) or (C, H, W) as uint8 (H, W, C)."""
+    if array.ndim not in (2, 3) or array.size == 0:
+        raise InputError(
+            f"an array of shape {array.shape} is no image: give (H, W), (H, W, C) or (C, H, W), of "
+            "a pixel at least"
+        )
     stack = _checked_stack(array[None], channels_first=False)
     return stack[0] if stack.dtype == np.uint8 else pixels.unit_to_bytes(stack[0])
 

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from mlexpert.data import sources
-from mlexpert.data.assemble import examples_of
-from mlexpert.data.columns import Columns, is_instance
-from mlexpert.data.examples import Examples, Kind
-from mlexpert.data.nearest import did_you_mean, listing
-from mlexpert.data.roles import Roles, find_roles, find_target
-from mlexpert.data.schema import Numeric, Schema
-from mlexpert.data.table import looks_like_text
-from mlexpert.data.targets import read_labels, refuse_non_classes, refuse_unknown
+from mlexpert.data.assemble import Aim, examples_of
+from mlexpert.data.examples import MEANS, Examples
+from mlexpert.data.label_sets import labels_of_rows, refuse_useless_sets
+from mlexpert.data.roles import Roles, find_roles
+from mlexpert.data.targets import refuse_non_classes, refuse_unknown
+from mlexpert.data.values import refuse_constant
+from mlexpert.data.weights import read_weights
 from mlexpert.errors import InputError
 
 
 def read(
     ds: Any,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     inputs: str | Sequence[str] | None = None,
     group: str | None = None,
     time: str | None = None,
     subgroups: str | Sequence[str] | None = None,
+    sample_weight: Any = None,
+    objective: Aim = "classes",
     for_prediction: bool = False,
 ) -> dict[str, Examples]:
     """Read data into examples by split.
@@ -39,12 +37,16 @@ def read(
             path (parquet, csv, a folder of class folders), the name of a dataset on the hub, or
             "demo".
         target: The column of the labels; else the one `ClassLabel` feature, or the one column
-            called label, labels, target, class or y.
+            called label, labels, target, class or y. A column of lists holds any number of labels a
+            row; so do several columns of 0 and 1, and a y of shape (N, K).
         inputs: The input columns; else every column without another role.
         group: A column whose equal values must stay in one split.
         time: A column by which rows are split into past and future: numbers, dates, or ISO 8601
             strings.
         subgroups: Columns by which results are also reported; they stay inputs of a table.
+        sample_weight: How much each row counts: a column, which is then no input, or an array (N,)
+            for the undivided rows or those of train; other parts then count alike.
+        objective: Whether classes (or labels) are to be predicted, or numbers.
         for_prediction: Rows to predict: X alone is enough, labels may be absent, and any number of
             classes will do.
 
@@ -54,7 +56,8 @@ def read(
     Raises:
         InputError: The data cannot be used as it is; the message says what was seen and what to do.
     """
-    parts = sources.load(ds, target=target, for_prediction=for_prediction)
+    named = target if isinstance(target, str) else None
+    parts = sources.load(ds, target=named, for_prediction=for_prediction)
     first = "all" if "all" in parts else "train"
     for part, columns in parts.items():
         if not len(columns):
@@ -68,188 +71,43 @@ def read(
         group=group,
         time=time,
         subgroups=subgroups,
+        weight=sample_weight if isinstance(sample_weight, str) else None,
         target_needed=not for_prediction,
     )
-    examples = {part: examples_of(columns, roles, part) for part, columns in parts.items()}
+    examples = {
+        part: examples_of(columns, roles, part, objective) for part, columns in parts.items()
+    }
+    if sample_weight is not None and not isinstance(sample_weight, str):
+        rows = examples[first]
+        weights = read_weights(sample_weight, "sample_weight", len(rows))
+        examples[first] = replace(rows, weights=weights)
     if not for_prediction:
-        _check_labels(examples, first, roles)
+        _check_targets(examples, first, roles)
     return examples
 
 
-def read_inputs(
-    x: Any, *, kind: Kind, schema: Schema, inputs: str | Sequence[str] | None = None
-) -> Examples:
-    """Read rows to predict in the form that a trained model needs.
-
-    Args:
-        x: Whatever `fit` accepts, or its inputs alone. Columns that the model does not use are
-            ignored.
-        kind: What one input is.
-        schema: What is known of the training data.
-        inputs: For images and text, the column to read; else the one that is of this kind.
-
-    Raises:
-        InputError: A column is missing, or what stands there is of another kind.
-    """
-    if kind == "text" and isinstance(x, str) and not os.path.exists(x):
-        raise InputError(f"there is no file {x[:80]!r}. (Texts to predict are given in a list.)")
-    if schema.image is not None:
-        _refuse_one_image(x, schema.image.channels)
-    columns = _one_set(sources.load(x, target=None, for_prediction=True), "predict")
-    if columns.target is not None:  # the y of a pair, which is not asked for here
-        columns = replace(columns, frame=columns.frame.drop(columns=columns.target))
-    return _as_trained(columns, kind, schema, inputs)
-
-
-def read_labelled(
-    ds: Any,
-    *,
-    schema: Schema,
-    target: str | None,
-    inputs: str | Sequence[str] | None = None,
-) -> Examples:
-    """Read labelled rows to evaluate a trained model on: any number of rows, of any classes.
-
-    Args:
-        ds: Whatever `fit` accepts; a dict of one split is that split. Columns that the model does
-            not use may be missing.
-        schema: What is known of the training data.
-        target: The column that held the labels in training; rows may name theirs otherwise, where
-            it is recognised.
-        inputs: As for `read_inputs`.
-
-    Raises:
-        InputError: A column is missing, what stands there is of another kind, or classes are named
-            otherwise than in training.
-    """
-    if isinstance(ds, Mapping) and len(ds) == 1:
-        (ds,) = ds.values()
-    columns = _one_set(sources.load(ds, target=target, for_prediction=False), "evaluate on")
-    known = target if target in columns.order else None
-    name = find_target(columns, known, needed=False)
-    if name is None:
-        raise InputError(
-            f"the rows have no labels: there is no column {target!r}, as in training; columns: "
-            f"{listing(columns.order)}"
-        )
-    labels = read_labels(columns.frame[name], f"column {name!r}")
-    _refuse_other_names(labels, columns.class_names.get(name, {}), schema)
-    rest = replace(columns, frame=columns.frame.drop(columns=name))
-    rows = _as_trained(rest, schema.kind, schema, inputs)
-    return replace(rows, targets=labels, target_name=name)
-
-
-def _one_set(parts: dict[str, Columns], purpose: str) -> Columns:
-    if list(parts) != ["all"]:
-        raise InputError(f"one set of rows is needed here, not the splits {listing(parts)}")
-    if not len(parts["all"]):
-        raise InputError(f"there are no rows to {purpose}")
-    return parts["all"]
-
-
-def _refuse_other_names(labels: np.ndarray, declared: Mapping[int, str], schema: Schema) -> None:
-    """Raise an error where numbers stand for other classes than they did in training."""
-    trained = dict(zip(schema.classes, schema.class_names, strict=True))
-    for label in sorted(set(labels.tolist()) & declared.keys() & trained.keys()):
-        if trained[label] not in (declared[label], str(label)):
-            raise InputError(
-                f"label {label!r} is called {declared[label]!r} here and {trained[label]!r} in "
-                "training: the classes are numbered otherwise"
-            )
-
-
-def _as_trained(
-    columns: Columns, kind: Kind, schema: Schema, inputs: str | Sequence[str] | None
-) -> Examples:
-    """Give columns the roles that they had in training."""
-    if kind == "tabular":
-        columns, roles = _table_roles(columns, schema)
-    else:
-        name = _input_column(columns, kind, inputs)
-        roles = Roles(kind, (name,), {}, None, None, None, (), columns.notes)
-    return examples_of(columns, roles, "all")
-
-
-def _refuse_one_image(x: Any, channels: int) -> None:
-    """Raise an error where one image stands for a stack: it would be read as several grey ones."""
-    if not (isinstance(x, np.ndarray) or is_instance(x, "torch", "Tensor")):
-        return
-    shape = tuple(x.shape)
-    if len(shape) == 2 or (len(shape) == 3 and channels == 3 and shape[0] == 3):
-        grey = f", and {shape[0]} grey images X[:, None]" if len(shape) == 3 else ""
-        raise InputError(
-            f"X of shape {shape} looks like one image: a stack of one is X[None]{grey}"
-        )
-
-
-def _table_roles(columns: Columns, schema: Schema) -> tuple[Columns, Roles]:
-    names = [column.name for column in schema.columns]
-    frame = columns.frame
-    if frame.columns.empty:
-        raise InputError(
-            f"the model predicts from a table with columns {listing(names)}, not images"
-        )
-    positional = [f"x{j}" for j in range(len(frame.columns))]
-    if list(frame.columns) == positional and not set(names) <= set(positional):
-        if len(names) != len(positional):
-            raise InputError(
-                f"X has {len(positional)} columns; the model was trained on {len(names)}: "
-                f"{listing(names)}"
-            )
-        columns = replace(columns, frame=frame.set_axis(names, axis=1), order=tuple(names))
-    elif list(frame.columns) == positional and len(names) != len(positional):
-        raise InputError(f"X has {len(positional)} columns; the model was trained on {len(names)}")
-    missing = [name for name in names if name not in columns.frame.columns]
-    if missing:
-        raise InputError(
-            f"column(s) {listing(missing)} that the model was trained on are missing; columns: "
-            f"{listing(columns.order)}." + did_you_mean(missing[0], columns.order)
-        )
-    kinds: dict = {
-        column.name: "numeric" if isinstance(column, Numeric) else "categorical"
-        for column in schema.columns
-    }
-    return columns, Roles("tabular", tuple(names), kinds, None, None, None, (), columns.notes)
-
-
-def _input_column(columns: Columns, kind: Kind, inputs: str | Sequence[str] | None) -> str:
-    """Return the column of images or texts to predict."""
-    if inputs is not None and columns.kind is None:
-        wanted = [inputs] if isinstance(inputs, str) else list(inputs)
-        if len(wanted) == 1 and wanted[0] in columns.order:
-            return wanted[0]
-    frame = columns.frame
-    if kind == "image":
-        found = list(columns.images)
-    elif columns.kind == "text":
-        found = ["x"]
-    else:
-        plain = frame.columns.difference(list(columns.class_names), sort=False)
-        strings = [name for name in plain if isinstance(next(iter(frame[name].dropna()), 0), str)]
-        found = (
-            strings
-            if len(strings) < 2
-            else [n for n in strings if looks_like_text(frame[n], alone=True)]
-        )
-    if len(found) != 1:
-        raise InputError(
-            f"the model predicts from one column of {kind}s, and {len(found)} are found; columns: "
-            f"{listing(columns.order)}. Give that column alone"
-        )
-    return found[0]
-
-
-def _check_labels(examples: dict[str, Examples], first: str, roles: Roles) -> None:
-    known = examples[first].targets
-    if known is None:
+def _check_targets(examples: dict[str, Examples], first: str, roles: Roles) -> None:
+    """Raise an error where targets cannot be learned from, or differ from split to split."""
+    known = examples[first]
+    if known.targets is None:
         raise InputError("there are no labels: name their column with target=")
     where = f"target column {roles.target!r}"
-    refuse_non_classes(known, where, declared=examples[first].class_names is not None)
+    if known.objective == "regression":
+        return refuse_constant(known.targets, where)
+    if known.objective == "multilabel":
+        refuse_useless_sets(known.targets, where)
+    else:
+        refuse_non_classes(known.targets, where, declared=known.class_names is not None)
     for part, rows in examples.items():
-        if part != first and rows.targets is not None:
-            refuse_unknown(rows.targets, known, part)
-            declared = (rows.class_names, examples[first].class_names)
-            if None not in declared and declared[0] != declared[1]:
-                raise InputError(
-                    f"the {part} split names its classes otherwise than the train split"
-                )
+        if part == first or rows.targets is None:
+            continue
+        if rows.objective != known.objective:
+            raise InputError(
+                f"the {part} split holds {MEANS[rows.objective]}, and the train split "
+                f"{MEANS[known.objective]}"
+            )
+        refuse_unknown(labels_of_rows(rows), labels_of_rows(known), part)
+        declared = (rows.class_names, known.class_names)
+        if None not in declared and declared[0] != declared[1]:
+            raise InputError(f"the {part} split names its classes otherwise than the train split")
+    return None

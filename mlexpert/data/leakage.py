@@ -15,10 +15,21 @@ from mlexpert.data.coverage import listed
 from mlexpert.data.finding import SHOWN, Finding, Severity
 from mlexpert.data.fingerprint import number_rows
 from mlexpert.data.overlap import shared_groups, shared_rows, time_order
-from mlexpert.data.shortcuts import identifier_columns, order_dependence, telling_columns
+from mlexpert.data.shortcuts import (
+    TELLING_AUC,
+    TELLING_R2,
+    identifier_columns,
+    order_dependence,
+    telling_columns,
+    telling_of_values,
+)
 from mlexpert.data.splits import Splits
+from mlexpert.data.strata import NUM_BINS, quantile_bins
 
 __all__ = ["Finding", "Severity", "audit"]
+
+_TARGET = {"classification": "label", "multilabel": "set of labels", "regression": "number"}
+"""What a row is said to have."""
 
 
 def audit(splits: Splits, *, seed: int = 0) -> list[Finding]:
@@ -66,34 +77,37 @@ def _repeated(digests: np.ndarray) -> np.ndarray:
 
 def _conflicts(splits: Splits) -> Finding:
     contents = number_rows(splits.digests["train"])[0]
-    classes = _classes(splits)
-    lowest = np.full(int(contents.max()) + 1, classes.max())
+    numbers = _numbers(splits)
+    target = _TARGET[splits.train.objective]
+    lowest = np.full(int(contents.max()) + 1, numbers.max())
     highest = np.zeros_like(lowest)
-    np.minimum.at(lowest, contents, classes)
-    np.maximum.at(highest, contents, classes)
+    np.minimum.at(lowest, contents, numbers)
+    np.maximum.at(highest, contents, numbers)
     rows = np.flatnonzero((lowest != highest)[contents])
     if not len(rows):
         return Finding(
-            "conflicting labels", "ok", "rows of train with equal content agree on their label"
+            "conflicting labels", "ok", f"rows of train with equal content agree on their {target}"
         )
     return Finding(
         "conflicting labels",
         "note",
         f"{len(rows):,} rows of train ({len(np.unique(contents[rows])):,} distinct) have the "
-        "content of a row with another label: no model can be right on all of them",
+        f"content of a row with another {target}: no model can be right on all of them",
         len(rows),
         tuple(rows[:SHOWN].tolist()),
     )
 
 
-def _classes(splits: Splits) -> np.ndarray:
-    """Return class numbers (N,) of the training rows, in order of first appearance."""
+def _numbers(splits: Splits) -> np.ndarray:
+    """Return numbers (N,) of the distinct targets of train, in order of first appearance."""
     import pandas as pd
 
     return pd.factorize(np.asarray(splits.train.targets))[0]
 
 
 def _coverage(splits: Splits) -> Iterator[Finding]:
+    if splits.train.objective == "regression":
+        yield Finding("classes", "skipped", "not applicable: numbers are predicted")
     for part, missing in splits.absent.items():
         check = f"classes in {part}"
         if not missing:
@@ -115,28 +129,7 @@ def _columns(splits: Splits, seed: int) -> Iterator[Finding]:
         yield Finding("identifier columns", "skipped", message)
         return
     frame = splits.train.inputs
-    found = telling_columns(frame, _classes(splits), seed=seed)
-    if found is None:
-        yield Finding(
-            "telling columns",
-            "skipped",
-            "not applicable: fewer than two classes have 10 rows in train",
-        )
-    elif found:
-        shown = ", ".join(f"{name!r} (AUC {auc:.3f})" for name, auc in list(found.items())[:SHOWN])
-        yield Finding(
-            "telling columns",
-            "warning",
-            f"a small tree on one column alone all but gives the label away: {shown}. If it is not "
-            "known when you predict, "
-            f"leave it out with inputs=",
-            len(found),
-            tuple(found)[:SHOWN],
-        )
-    else:
-        yield Finding(
-            "telling columns", "ok", "no single column gives the label away (AUC below 0.99)"
-        )
+    yield _telling(splits, seed)
     names = identifier_columns(frame)
     if names:
         yield Finding(
@@ -156,14 +149,50 @@ def _columns(splits: Splits, seed: int) -> Iterator[Finding]:
         )
 
 
+def _telling(splits: Splits, seed: int) -> Finding:
+    """Look for single columns that give the target away."""
+    check, objective, frame = "telling columns", splits.train.objective, splits.train.inputs
+    if objective == "multilabel":
+        return Finding(check, "skipped", "not checked: rows have sets of labels")
+    measure, lowest, found = "AUC", TELLING_AUC, None
+    if objective == "regression":
+        measure, lowest = "R2 of ranks", TELLING_R2
+        found = telling_of_values(frame, np.asarray(splits.train.targets), seed=seed)
+    else:
+        found = telling_columns(frame, _numbers(splits), seed=seed)
+    target = _TARGET[objective]
+    if found is None:
+        few = "30 rows are" if objective == "regression" else "two classes have 10 rows"
+        return Finding(check, "skipped", f"not applicable: fewer than {few} in train")
+    if not found:
+        message = f"no single column gives the {target} away ({measure} below {lowest})"
+        return Finding(check, "ok", message)
+    shown = ", ".join(f"{name!r} ({measure} {by:.3f})" for name, by in list(found.items())[:SHOWN])
+    return Finding(
+        check,
+        "warning",
+        f"a small tree on one column alone all but gives the {target} away: {shown}. If it is not "
+        "known when you predict, leave it out with inputs=",
+        len(found),
+        tuple(found)[:SHOWN],
+    )
+
+
 def _order(splits: Splits) -> Finding:
-    trend, runs = order_dependence(_classes(splits))
+    objective = splits.train.objective
+    if objective == "regression":
+        numbers = quantile_bins(np.asarray(splits.train.targets), NUM_BINS)
+    else:
+        numbers = _numbers(splits)
+    target = _TARGET[objective]
+    trend, runs = order_dependence(numbers)
     if max(trend, runs) < 0.2:
-        return Finding("row order", "ok", "the label does not depend on the position of its row")
+        message = f"the {target} does not depend on the position of its row"
+        return Finding("row order", "ok", message)
     return Finding(
         "row order",
         "note",
-        f"rows are ordered by label (trend {trend:.2f}, runs {runs:.2f}; 0 is none, 1 is sorted): "
-        "harmless here, since "
-        f"splits and batches are drawn at random, unless a column holds the position",
+        f"rows are ordered by {target} (trend {trend:.2f}, runs {runs:.2f}; 0 is none, 1 is "
+        "sorted): harmless here, since splits and batches are drawn at random, unless a column "
+        "holds the position",
     )

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "F", "I", "I;16", "I;16L", "I;16B", "I;16N"})
+FRAMED = frozenset({"GIF", "PNG", "WEBP", "TIFF"})
 ROTATED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange height and width
 _ORIENTATION_TAG = 0x0112
 
@@ -21,8 +22,10 @@ def pixels_of(image: Image.Image) -> np.ndarray:
     grey is scaled to 8 bits.
 
     Raises:
-        ValueError: Values of a float or 32-bit image are outside what they can be scaled from.
+        ValueError: It has no pixels, or values of a float or 32-bit image are outside what they can
+            be scaled from.
     """
+    require_pixels(image)
     image.load()
     image = _upright(image)
     mode = image.mode
@@ -40,6 +43,18 @@ def pixels_of(image: Image.Image) -> np.ndarray:
     else:
         array = np.asarray(image.convert("RGB"))
     return array[:, :, None] if array.ndim == 2 else array
+
+
+def require_pixels(image: Image.Image) -> None:
+    """Raise a `ValueError` where height or width is 0."""
+    if 0 in image.size:
+        raise ValueError(f"it is {image.width} x {image.height} pixels, which is nothing")
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Return whether an image has frames or pages behind the one that is open."""
+    # Not asked of others: the further pictures of an MPO, as phones write it, are previews.
+    return image.format in FRAMED and bool(getattr(image, "is_animated", False))
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mlexpert.data.columns import Columns
+from mlexpert.data.columns import TARGET_NAMES, Columns
 from mlexpert.data.examples import Kind
 from mlexpert.data.nearest import did_you_mean, listing
-from mlexpert.data.table import ColumnKind, column_kind, looks_like_text
+from mlexpert.data.table import ColumnKind, column_kind, holds_dates, looks_like_text
 from mlexpert.errors import InputError
-
-TARGET_NAMES = frozenset({"label", "labels", "target", "targets", "class", "y"})
 
 
 @dataclass(frozen=True)
@@ -22,31 +20,42 @@ class Roles:
         kind: What one input is.
         inputs: The input columns; one for images and text.
         column_kinds: For a table, what each input column holds.
-        target: The column of the labels, or None for rows to predict.
+        target: The column of the labels, several columns of 0 and 1 (one for each label), or None
+            for rows to predict.
         group: The column of the groups, or None.
         time: The column of the times, or None.
         subgroups: The columns by which results are also reported.
-        notes: What was left out.
+        notes: What was left out, or is read in a way of its own.
+        weight: The column of the rows' weights, or None.
     """
 
     kind: Kind
     inputs: tuple[str, ...]
     column_kinds: dict[str, ColumnKind]
-    target: str | None
+    target: str | tuple[str, ...] | None
     group: str | None
     time: str | None
     subgroups: tuple[str, ...]
     notes: tuple[str, ...]
+    weight: str | None = None
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns of the target: none, one or several."""
+        if self.target is None:
+            return ()
+        return (self.target,) if isinstance(self.target, str) else self.target
 
 
 def find_roles(
     columns: Columns,
     *,
-    target: str | None = None,
+    target: str | Sequence[str] | None = None,
     inputs: str | Sequence[str] | None = None,
     group: str | None = None,
     time: str | None = None,
     subgroups: str | Sequence[str] | None = None,
+    weight: str | None = None,
     target_needed: bool = True,
 ) -> Roles:
     """Resolve every role, from the arguments first and from the columns where an argument is None.
@@ -55,28 +64,36 @@ def find_roles(
         InputError: A named column is missing, or what is not named cannot be settled.
     """
     found_target = find_target(columns, target, target_needed)
-    _present(columns, [name for name in (group,) if name is not None], "group")
-    _present(columns, [name for name in (time,) if name is not None], "time")
+    targets = (found_target,) if isinstance(found_target, str) else found_target or ()
     by = tuple(_present(columns, subgroups, "subgroups"))
-    for name, argument in ((group, "group"), (time, "time")):
-        if name is not None and name == found_target:
+    beside = ((group, "group"), (time, "time"), (weight, "sample_weight"))
+    for name, argument in beside:
+        _present(columns, name, argument)
+        if name in targets:
             raise InputError(f"column {name!r} is the target; {argument}= takes another one")
+        if name is not None and name not in columns.frame.columns:
+            raise InputError(f"column {name!r} cannot be {argument}=: {_held(columns, name)}")
     notes = list(columns.notes)
     named = inputs is not None
     if named:
         names = _present(columns, inputs, "inputs")
         if not names:
             raise InputError("inputs= names no column")
-        if found_target in names:
-            raise InputError(f"column {found_target!r} cannot be the target and an input")
+        for name, role in (*((name, "target") for name in targets), (weight, "weight")):
+            if name in names:
+                raise InputError(f"column {name!r} cannot be the {role} and an input")
     else:
-        names = [name for name in columns.order if name not in (found_target, group, time)]
+        others = {*targets, group, time, weight}
+        names = [name for name in columns.order if name not in others]
     kind, names = _find_kind(columns, names, named, by, notes)
     kinds: dict[str, ColumnKind] = {}
     for name in names if kind == "tabular" else ():
         declared = name in columns.class_names
         kinds[name] = "categorical" if declared else column_kind(columns.frame[name])
-    return Roles(kind, tuple(names), kinds, found_target, group, time, by, tuple(notes))
+    dates = [name for name in kinds if holds_dates(columns.frame[name])]
+    if dates:
+        notes.append(f"column(s) {listing(dates)} hold dates: they are read as seconds since 1970")
+    return Roles(kind, tuple(names), kinds, found_target, group, time, by, tuple(notes), weight)
 
 
 def _present(columns: Columns, names: str | Iterable[str] | None, argument: str) -> list[str]:
@@ -97,25 +114,31 @@ def _present(columns: Columns, names: str | Iterable[str] | None, argument: str)
     return wanted
 
 
-def find_target(columns: Columns, target: str | None, needed: bool) -> str | None:
+def find_target(
+    columns: Columns, target: str | Sequence[str] | None, needed: bool
+) -> str | tuple[str, ...] | None:
     """Return the column of the labels: the one that is named, or the one that is recognised.
+
+    Several names are columns of 0 and 1, one for each label.
 
     Raises:
         InputError: The named one is missing or holds no labels, or one is needed and none or
             several are recognised.
     """
     if target is not None:
-        if not needed and target not in columns.order:
+        if not needed and isinstance(target, str) and target not in columns.order:
             return None
-        (name,) = _present(columns, [target], "target")
-        if name not in columns.frame.columns:
-            raise InputError(
-                f"column {name!r}, named by target=, holds no labels: {_held(columns, name)}"
-            )
-        return name
+        names = tuple(_present(columns, target, "target"))
+        if not names:
+            raise InputError("target= names no column")
+        for name in names:
+            if not columns.has_values(name) or (len(names) > 1 and name in columns.label_sets):
+                held = _held(columns, name)
+                raise InputError(f"column {name!r}, named by target=, holds no labels: {held}")
+        return names[0] if len(names) == 1 else names
     if columns.target is not None:
         return columns.target
-    plain = [name for name in columns.order if name in columns.frame.columns]
+    plain = [name for name in columns.order if columns.has_values(name)]
     declared = [name for name in plain if name in columns.class_names]
     usual = [name for name in plain if name.lower() in TARGET_NAMES]
     for candidates in (declared, [name for name in declared if name in usual], usual):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlexpert.data.examples import Examples, Kind, Objective
+from mlexpert.data.label_sets import labels_in
 from mlexpert.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 Label = str | int | float | bool
 
-IMAGE_SAMPLE = 5_000  # images that mean and deviation are computed on
 MAX_CATEGORIES = 10_000  # the rest of a column's categories shares the code of unseen ones
 FINE_GRID, COARSE_GRID = 1_001, 257  # quantile levels of a column; coarse for wide tables
 WIDE_TABLE = 100  # columns
@@ -35,6 +35,9 @@ class ImageStats:
     """Whether every image has this size; otherwise it is the median size."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    patch_covariance: tuple[tuple[float, ...], ...] = ()
+    """(4C, 4C) second moments E[p p^T] of all 2x2 patches of standardised pixels, each in (channel,
+    row, column) order; () where images differ in size or are a single pixel high or wide."""
 
 
 @dataclass(frozen=True)
@@ -138,60 +141,57 @@ def describe(train: Examples) -> Schema:
         )
     if train.targets is None or len(train) == 0:
         raise InputError("a schema needs training rows with labels, and there are none")
-    values, counts = np.unique(train.targets, return_counts=True)
-    classes: list[Label] = values.tolist()
-    if len(classes) < 2:
-        raise InputError(
-            f"the train split holds one class only ({classes[0]!r} in all {len(train)} rows): at "
-            "least two are needed"
-        )
+    classes, counts = _classes(train.targets, train.objective)
     names = train.class_names or {}
     inputs: Any = train.inputs
     return Schema(
         kind=train.kind,
-        classes=tuple(classes),
+        classes=classes,
         class_names=tuple(str(names.get(label, label)) for label in classes),
-        class_counts=tuple(counts.tolist()),
+        class_counts=counts,
+        objective=train.objective,
+        num_rows=len(train),
+        values=_value_stats(train.targets) if train.objective == "regression" else None,
         image=_image_stats(inputs) if train.kind == "image" else None,
         text=_text_stats(inputs) if train.kind == "text" else None,
         columns=_columns(inputs) if train.kind == "tabular" else (),
     )
 
 
-def _image_stats(images: Images) -> ImageStats:
-    from mlexpert.data.pixels import to_channels
+def _classes(
+    targets: np.ndarray, objective: Objective
+) -> tuple[tuple[Label, ...], tuple[int, ...]]:
+    """Return the classes or labels of training rows, sorted, and the rows that have each."""
+    if objective == "regression":
+        return (), ()
+    several = objective == "multilabel"
+    labels = labels_in(targets) if several else targets
+    values, counts = np.unique(labels, return_counts=True)
+    classes: list[Label] = values.tolist()
+    if not classes or (len(classes) < 2 and not several):
+        shown = f"one class only ({classes[0]!r}" if classes else "no label ("
+        raise InputError(
+            f"the train split holds {shown} in all {len(targets)} rows): at least two are needed"
+        )
+    return tuple(classes), tuple(counts.tolist())
 
-    stack = images.stack()
-    if stack is not None:
-        shapes = np.asarray([stack.shape[1:]])
-    else:
-        shapes = np.unique([images.shape(i) for i in range(len(images))], axis=0)
-    channels = int(shapes[:, 2].max())
-    uniform = len(np.unique(shapes[:, :2], axis=0)) == 1
-    if uniform:
-        height, width = shapes[0, :2].tolist()
-    else:
-        sizes = np.asarray([images.shape(i)[:2] for i in range(len(images))])
-        height, width = np.median(sizes, axis=0).round().astype(int).tolist()
-    rows = np.unique(np.linspace(0, len(images) - 1, IMAGE_SAMPLE).round().astype(int))
-    total, squares, count = np.zeros(channels), np.zeros(channels), 0
-    for row in rows:
-        image = images.decode(row) if stack is None else stack[row]
-        flat = to_channels(image, channels).reshape(-1, channels).astype(np.float64)
-        total += flat.sum(axis=0)
-        squares += (flat * flat).sum(axis=0)
-        count += len(flat)
-    scale = 1.0 if images.is_float else 255.0
-    mean = total / count
-    std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    return ImageStats(
-        channels,
-        height,
-        width,
-        uniform,
-        tuple((mean / scale).tolist()),
-        tuple((std / scale).tolist()),
+
+def _value_stats(values: np.ndarray) -> ValueStats:
+    stats = ValueStats(
+        float(values.mean()), float(values.std()), float(values.min()), float(values.max())
     )
+    if stats.low == stats.high:
+        raise InputError(
+            f"the train split holds the same number, {stats.low!r}, in all {len(values)} rows: "
+            "there is nothing to learn"
+        )
+    return stats
+
+
+def _image_stats(images: Images) -> ImageStats:
+    from mlexpert.data.image_stats import describe_images  # it makes what this module defines
+
+    return describe_images(images)
 
 
 def _text_stats(texts: Sequence[str]) -> TextStats:
@@ -245,11 +245,16 @@ def schema_to_json(schema: Schema) -> dict[str, Any]:
     # Not asdict: it copies the quantiles of a wide table one number at a time.
     plain = {
         **vars(schema),
-        "image": None if schema.image is None else vars(schema.image),
+        "values": None if schema.values is None else vars(schema.values),
+        "image": None if schema.image is None else _plain_image(schema.image),
         "text": None if schema.text is None else vars(schema.text),
         "columns": columns,
     }
     return {key: _as_lists(value) for key, value in plain.items()}
+
+
+def _plain_image(stats: ImageStats) -> dict[str, Any]:
+    return {**vars(stats), "patch_covariance": [list(row) for row in stats.patch_covariance]}
 
 
 def schema_from_json(plain: dict[str, Any]) -> Schema:
@@ -265,6 +270,8 @@ def schema_from_json(plain: dict[str, Any]) -> Schema:
         fields["columns"] = tuple(
             types[column.pop("type")](**_as_tuples(column)) for column in columns
         )
+        if plain.get("values") is not None:
+            fields["values"] = ValueStats(**fields["values"])
         fields["image"] = None if plain["image"] is None else ImageStats(**fields["image"])
         fields["text"] = None if plain["text"] is None else TextStats(**fields["text"])
         return Schema(**fields)

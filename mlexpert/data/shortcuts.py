@@ -1,7 +1,8 @@
-"""Find what gives a label away without being knowledge: columns, and the order of rows."""
+"""Find what gives a target away without being knowledge: columns, and the order of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,15 +10,19 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
+TELLING_AUC = 0.99
+TELLING_R2 = 0.99
+
 _FOLDS = 3
 _MOST_ROWS = 20_000
 _MOST_CELLS = 500_000  # rows are thinned for wide tables, so that the time stays within seconds
 _FEWEST_ROWS = 1_000
 _FEWEST_OF_CLASS = 10  # below that, a chance column reaches any AUC
+_FEWEST_OF_VALUES = 30
 
 
 def telling_columns(
-    frame: pd.DataFrame, classes: np.ndarray, *, threshold: float = 0.99, seed: int = 0
+    frame: pd.DataFrame, classes: np.ndarray, *, threshold: float = TELLING_AUC, seed: int = 0
 ) -> dict[str, float] | None:
     """Find columns from which alone a small tree predicts the class almost perfectly.
 
@@ -37,21 +42,64 @@ def telling_columns(
         Name and AUC of each such column, the most telling first; None where fewer than two classes
         have 10 rows.
     """
+    from sklearn.tree import DecisionTreeClassifier
+
     counts = np.bincount(classes)
     kept = np.flatnonzero(counts >= _FEWEST_OF_CLASS)
     if len(kept) < 2:
         return None
     rng = np.random.default_rng(seed)
-    most = min(_MOST_ROWS, max(_FEWEST_ROWS, _MOST_CELLS // max(frame.shape[1], 1)))
-    rows = _sample(classes, kept, most, rng)
+    rows = _sample(classes, kept, _most_rows(frame), rng)
     numbers = np.searchsorted(kept, classes[rows])
     folds = _folds(numbers, rng)
-    found = {}
-    for position, name in enumerate(frame.columns):
-        auc = _cross_validated(frame.iloc[rows, position], numbers, folds, threshold)
-        if auc >= threshold:
-            found[str(name)] = auc
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    tree = DecisionTreeClassifier(
+        max_leaf_nodes=4 * len(kept),
+        max_depth=3 if len(kept) == 2 else None,
+        class_weight="balanced",
+        random_state=0,
+    )
+
+    def score(values: np.ndarray, fit: np.ndarray) -> float:
+        tree.fit(values[fit], numbers[fit])
+        return _mean_auc(tree.predict_proba(values[~fit]), numbers[~fit])
+
+    return _over_columns(frame.iloc[rows], numbers, folds, threshold, score)
+
+
+def telling_of_values(
+    frame: pd.DataFrame, values: np.ndarray, *, threshold: float = TELLING_R2, seed: int = 0
+) -> dict[str, float] | None:
+    """Find columns from which alone a tree predicts a number almost perfectly.
+
+    The tree has 256 leaves and predicts the ranks of the numbers, so that a few large ones do not
+    decide. It is judged, and categories are coded, as in `telling_columns`.
+
+    Args:
+        frame: Columns (N, D) of training rows.
+        values: (N,) numbers to predict.
+        threshold: Share of the ranks' variance explained, R2, that counts as telling.
+        seed: Draws the rows and folds.
+
+    Returns:
+        Name and R2 of each such column, the most telling first; None for fewer than 30 rows.
+    """
+    from scipy.stats import rankdata
+    from sklearn.metrics import r2_score
+    from sklearn.tree import DecisionTreeRegressor
+
+    if len(values) < _FEWEST_OF_VALUES:
+        return None
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(values))[: _most_rows(frame)])
+    ranks = rankdata(values[rows])
+    folds = rng.permutation(len(rows)) % _FOLDS
+    tree = DecisionTreeRegressor(max_leaf_nodes=256, min_samples_leaf=2, random_state=0)
+
+    def score(values: np.ndarray, fit: np.ndarray) -> float:
+        tree.fit(values[fit], ranks[fit])
+        return float(r2_score(ranks[~fit], tree.predict(values[~fit])))
+
+    return _over_columns(frame.iloc[rows], ranks, folds, threshold, score)
 
 
 def identifier_columns(frame: pd.DataFrame) -> list[str]:
@@ -130,31 +178,53 @@ def _folds(classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return folds
 
 
-def _cross_validated(
-    column: pd.Series, classes: np.ndarray, folds: np.ndarray, threshold: float
-) -> float:
-    """Return the mean AUC over folds; after one fold far below the threshold, that of this one."""
-    from sklearn.tree import DecisionTreeClassifier
+def _most_rows(frame: pd.DataFrame) -> int:
+    return min(_MOST_ROWS, max(_FEWEST_ROWS, _MOST_CELLS // max(frame.shape[1], 1)))
 
-    num_classes = int(classes.max()) + 1
+
+def _over_columns(
+    frame: pd.DataFrame,
+    targets: np.ndarray,
+    folds: np.ndarray,
+    threshold: float,
+    score: Callable[[np.ndarray, np.ndarray], float],
+) -> dict[str, float]:
+    """Return the columns that score the threshold or more, the highest first."""
+    found = {}
+    for position, name in enumerate(frame.columns):
+        reached = _cross_validated(frame.iloc[:, position], targets, folds, threshold, score)
+        if reached >= threshold:
+            found[str(name)] = reached
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _cross_validated(
+    column: pd.Series,
+    targets: np.ndarray,
+    folds: np.ndarray,
+    threshold: float,
+    score: Callable[[np.ndarray, np.ndarray], float],
+) -> float:
+    """Return the mean score over folds; after one fold far below the threshold, that of this one.
+
+    Args:
+        column: Values (N,) of one column.
+        targets: (N,) numbers by which categories are coded.
+        folds: (N,) fold of each row.
+        threshold: The score that counts as telling.
+        score: Fits on those rows of a coded column (N, 1) that a mask (N,) marks, and returns how
+            well the others are predicted.
+    """
     scores = []
     for fold in range(_FOLDS):
         fit = folds != fold
-        values = _coded(column, classes, fit)
-        tree = DecisionTreeClassifier(
-            max_leaf_nodes=4 * num_classes,
-            max_depth=3 if num_classes == 2 else None,
-            class_weight="balanced",
-            random_state=0,
-        )
-        tree.fit(values[fit], classes[fit])
-        scores.append(_mean_auc(tree.predict_proba(values[~fit]), classes[~fit]))
+        scores.append(score(_coded(column, targets, fit), fit))
         if scores[0] < threshold - 0.05:
             break
     return float(np.mean(scores))
 
 
-def _coded(column: pd.Series, classes: np.ndarray, fit: np.ndarray) -> np.ndarray:
+def _coded(column: pd.Series, targets: np.ndarray, fit: np.ndarray) -> np.ndarray:
     """Return the column (N, 1) as numbers that a tree can split: NaN where missing."""
     import pandas as pd
 
@@ -166,8 +236,8 @@ def _coded(column: pd.Series, classes: np.ndarray, fit: np.ndarray) -> np.ndarra
     else:
         codes = pd.factorize(column.astype(object))[0] + 1  # 0: missing, a category like the others
         counts = np.bincount(codes[fit], minlength=codes.max() + 1)
-        sums = np.bincount(codes[fit], weights=classes[fit], minlength=codes.max() + 1)
-        means = np.where(counts > 0, sums / np.maximum(counts, 1), classes[fit].mean())
+        sums = np.bincount(codes[fit], weights=targets[fit], minlength=codes.max() + 1)
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), targets[fit].mean())
         values = means[codes]
     limit = float(np.finfo(np.float32).max)  # the tree works in float32
     return np.clip(values, -limit, limit)[:, None]

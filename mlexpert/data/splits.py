@@ -8,18 +8,11 @@ from typing import cast
 
 import numpy as np
 
-from mlexpert.data.chronology import cut_by_time
-from mlexpert.data.coverage import (
-    absent_classes,
-    check_parts,
-    check_units,
-    listed,
-    number_classes,
-)
+from mlexpert.data.carve import Numbered, carve
+from mlexpert.data.coverage import absent_labels, listed
 from mlexpert.data.examples import Examples, Part
-from mlexpert.data.fingerprint import fingerprint, number_rows, row_digests, split_fingerprint
+from mlexpert.data.fingerprint import split_fingerprint
 from mlexpert.data.seal import Sealed
-from mlexpert.data.stratify import deal, link_rows, number_groups
 from mlexpert.errors import InputError
 
 _PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -40,7 +33,8 @@ class Splits:
         fingerprint: Names the data, in any division.
         split_fingerprint: Names this division.
         digests: (N, 2) row digests of each part.
-        absent: For validation and test, the training labels of which they have no row.
+        absent: For validation and test, the training labels of which they have no row; empty where
+            numbers are predicted.
     """
 
     train: Examples
@@ -54,16 +48,26 @@ class Splits:
     absent: Mapping[str, tuple]
 
 
+@dataclass(frozen=True)
+class Division:
+    """Which rows are in which part: its source and the rows (N',) there, sorted; and how so."""
+
+    rows: Mapping[str, tuple[str, np.ndarray]]
+    how: str
+    user_made: tuple[str, ...]
+
+
 def split(
     parts: Mapping[str, Examples], *, validation: float = 0.15, test: float = 0.15, seed: int = 0
 ) -> Splits:
     """Divide rows into train, validation and a sealed test.
 
     Parts that the user brought are kept as they are, and only the missing ones are carved out of
-    train. What is carved is stratified by class; rows of one group, and rows of equal content, land
-    on one side. Where rows have times, the parts follow one another in time instead, rows of one
-    time on one side; a later row whose content or group occurs in an earlier part then cannot be on
-    both sides at once and is left out (`how` says how many).
+    train. What is carved is stratified, by class, by the rarest label of a row or by quantiles of
+    the target; rows of one group, and rows of equal content, land on one side. Where rows have
+    times, the parts follow one another in time instead, rows of one time on one side; a later row
+    whose content or group occurs in an earlier part then cannot be on both sides at once and is
+    left out (`how` says how many). Rows of weight 0 take part, and are then left out of train.
 
     Args:
         parts: "all", or "train" with "validation" and "test" where the user has them.
@@ -79,43 +83,80 @@ def split(
             there is one class only, a class with fewer distinct rows (or groups) than parts, or one
             that train lacks.
     """
-    pool, make = _plan(parts, validation, test)
-    classes, labels = number_classes(parts)
-    digests = {name: row_digests(part) for name, part in parts.items()}
-    whole = fingerprint(parts, digests)
+    make = missing_parts(parts, validation, test)
+    numbered = Numbered.of(parts)
+    return put_together(numbered, divide(numbered, make, validation, test, seed))
+
+
+def divide(
+    numbered: Numbered, make: tuple[Part, ...], validation: float, test: float, seed: int
+) -> Division:
+    """Carve the parts `make` out of the undivided rows, and keep the others."""
+    parts = numbered.parts
+    pool = "all" if "all" in parts else "train"
     shares = {"validation": validation, "test": test}
     fractions = np.array([1 - sum(shares[name] for name in make), *(shares[name] for name in make)])
     names: tuple[Part, ...] = ("train", *make)
-    dealt, notes = _carve(parts[pool], digests[pool], classes[pool], labels, names, fractions, seed)
+    index = np.arange(len(parts[pool]))
+    dealt, notes = carve(numbered, pool, index, names, fractions, seed)
     rows: dict[str, tuple[str, np.ndarray]] = {
         name: (pool, np.flatnonzero(dealt == number)) for number, name in enumerate(names)
     }
     for name in _PARTS:
         if name in parts and name != pool:
             rows[name] = (name, np.arange(len(parts[name])))
-    made = {name: _select(parts[source], index, name) for name, (source, index) in rows.items()}
-    part_digests = {name: digests[source][index] for name, (source, index) in rows.items()}
-    absent = absent_classes(
-        {name: classes[source][index] for name, (source, index) in rows.items()}, labels
-    )
     user_made = tuple(name for name in _PARTS if name in parts and (name != "train" or not make))
+    how = _describe(user_made, make, shares, len(parts[pool]), pool, notes, seed)
+    return Division(rows, how, user_made)
+
+
+def put_together(numbered: Numbered, division: Division) -> Splits:
+    """Make the parts of a division.
+
+    Raises:
+        InputError: If train lacks a label that another part has, or all rows of train or validation
+            have the weight 0.
+    """
+    rows, how = dict(division.rows), division.how
+    digests = {name: numbered.digests[source][index] for name, (source, index) in rows.items()}
+    made = {
+        name: _select(numbered.parts[source], index, name) for name, (source, index) in rows.items()
+    }
+    divided = split_fingerprint(made, digests)
+    for name in ("train", "validation"):
+        weights = made[name].weights
+        if weights is not None and not weights.any():
+            raise InputError(f"every row of {name} has the weight 0: weigh more rows above 0")
+    weights = made["train"].weights
+    if weights is not None and (weights == 0).any():
+        kept = np.flatnonzero(weights)
+        made["train"], digests["train"] = made["train"].select(kept), digests["train"][kept]
+        rows["train"] = (rows["train"][0], rows["train"][1][kept])
+        how += f"; {len(weights) - len(kept):,} rows of weight 0 left out of train"
+    present = {name: numbered.present[source][index] for name, (source, index) in rows.items()}
     return Splits(
         train=made["train"],
         validation=made["validation"],
-        test=Sealed(made["test"], part_digests["test"], whole) if "test" in made else None,
-        how=_describe(user_made, make, shares, len(parts[pool]), pool, notes, seed),
-        user_made=user_made,
-        fingerprint=whole,
-        split_fingerprint=split_fingerprint(made, part_digests),
-        digests=part_digests,
-        absent=absent,
+        test=Sealed(made["test"], digests["test"], numbered.fingerprint)
+        if "test" in made
+        else None,
+        how=how,
+        user_made=division.user_made,
+        fingerprint=numbered.fingerprint,
+        split_fingerprint=divided,
+        digests=digests,
+        absent=absent_labels(present, numbered.labels, made["train"].objective),
     )
 
 
-def _plan(
+def missing_parts(
     parts: Mapping[str, Examples], validation: float, test: float
-) -> tuple[str, tuple[Part, ...]]:
-    """Return the part to divide and the parts to carve out of it."""
+) -> tuple[Part, ...]:
+    """Return the parts that are to be carved out of the user's rows.
+
+    Raises:
+        InputError: If there are no rows to divide, or a share is out of range.
+    """
     allowed = ({"all"}, {"train"}, {"train", "validation"}, {"train", "test"}, set(_PARTS))
     if set(parts) not in allowed:
         raise InputError(
@@ -142,50 +183,13 @@ def _plan(
             f"validation={validation} and test={test} leave no rows to train on: their sum must be "
             "below 1"
         )
-    return ("all" if "all" in parts else "train"), tuple(missing)
+    return tuple(missing)
 
 
 def _select(rows: Examples, index: np.ndarray, part: str) -> Examples:
     """Mark the rows at `index` (N',), which is sorted, as those of a part; all of them uncopied."""
     marked = replace(rows, part=cast(Part, part))
     return marked if len(index) == len(rows) else marked.select(index)
-
-
-def _carve(
-    rows: Examples,
-    digests: np.ndarray,
-    classes: np.ndarray,
-    labels: Sequence[str],
-    names: tuple[Part, ...],
-    fractions: np.ndarray,
-    seed: int,
-) -> tuple[np.ndarray, list[str]]:
-    """Deal the rows (N,) to the numbers of `names`, -1 for left out; and say how, in phrases."""
-    if len(names) == 1:
-        return np.zeros(len(rows), dtype=np.int64), []
-    contents = number_rows(digests)[0]
-    groups = None if rows.groups is None else number_groups(rows.groups)
-    present, codes = np.unique(classes, return_inverse=True)
-    shown = [labels[number] for number in present]
-    units = link_rows(contents, groups)
-    repeated = len(rows) - int(contents.max()) - 1
-    if rows.times is not None:
-        dealt, left_out = cut_by_time(rows.times, contents, groups, fractions)
-        notes = ["in the order of time"]
-        if left_out:
-            notes.append(
-                f"{left_out:,} later rows left out whose content or group occurs in an earlier part"
-            )
-        check_parts(dealt, codes, shown, names, by_time=True)
-        return dealt, notes
-    check_units(units, codes, shown, names, grouped=groups is not None)
-    dealt = deal(units, codes, fractions, np.random.default_rng(seed))
-    check_parts(dealt, codes, shown, names, by_time=False)
-    notes = ["stratified by class"]
-    if groups is not None:
-        notes.append("each group whole")
-    notes.append(f"exact duplicates on one side ({repeated:,} rows repeat another)")
-    return dealt, notes
 
 
 def _describe(

@@ -86,7 +86,11 @@ def quotas(counts: np.ndarray, fractions: np.ndarray, rng: np.random.Generator) 
 
 
 def deal(
-    units: np.ndarray, classes: np.ndarray, fractions: np.ndarray, rng: np.random.Generator
+    units: np.ndarray,
+    classes: np.ndarray,
+    fractions: np.ndarray,
+    rng: np.random.Generator,
+    labels: sparse.csr_matrix | None = None,
 ) -> np.ndarray:
     """Deal rows into parts by class, units whole.
 
@@ -96,6 +100,7 @@ def deal(
             units.
         fractions: (P,) share of each part; they sum to 1.
         rng: The only source of chance.
+        labels: (N, L) labels that rows have besides, which every part is to have where it can be.
 
     Returns:
         (N,) part of each row. A class may still lack a row in some part where units of mixed
@@ -111,6 +116,9 @@ def deal(
     dealt = _deal_large(table, wanted, part_of, rng)
     _deal_single(table, wanted - dealt, part_of, rng)
     _cover(table, part_of, len(fractions))
+    if labels is not None:
+        rows = (np.ones(len(units), dtype=np.int64), (units, np.arange(len(units))))
+        _cover((sparse.csr_matrix(rows) @ labels).tocsr(), part_of, len(fractions))
     return part_of[units]
 
 

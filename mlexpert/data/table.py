@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from typing import Literal
 
 import numpy as np
@@ -12,18 +13,23 @@ import pandas as pd
 from mlexpert.errors import InputError
 
 ColumnKind = Literal["numeric", "categorical"]
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]|$)")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def column_kind(series: pd.Series) -> ColumnKind:
     """Say what a column holds: numbers (also booleans, dates, durations) or categories.
 
+    Strings that are all ISO 8601 dates are dates.
+
     Raises:
         InputError: Neither is possible.
     """
     dtype = series.dtype
-    if isinstance(dtype, pd.CategoricalDtype | pd.StringDtype):
+    if isinstance(dtype, pd.CategoricalDtype):
         return "categorical"
+    if isinstance(dtype, pd.StringDtype):
+        return "numeric" if _dates_of(series) is not None else "categorical"
     if pd.api.types.is_bool_dtype(dtype) or pd.api.types.is_numeric_dtype(dtype):
         if pd.api.types.is_complex_dtype(dtype):
             raise InputError(
@@ -40,6 +46,8 @@ def column_kind(series: pd.Series) -> ColumnKind:
     present = series.dropna()
     numbers = bool | int | float | np.number | np.bool_ | decimal.Decimal | datetime.date
     if len(present) and all(isinstance(value, numbers) for value in present):
+        return "numeric"
+    if _dates_of(series) is not None:
         return "numeric"
     return "categorical"  # a column of None only is one without categories
 
@@ -70,10 +78,9 @@ def _floats(series: pd.Series) -> np.ndarray:
         return series.to_numpy()
     if isinstance(dtype, pd.CategoricalDtype):
         return _floats(series.astype(dtype.categories.dtype))
-    if pd.api.types.is_object_dtype(dtype):
-        present = series.dropna()
-        if len(present) and all(isinstance(value, datetime.date) for value in present):
-            series = pd.to_datetime(series, utc=True)
+    dates = _dates_of(series)
+    if dates is not None:
+        series = dates
     if _is_date(series.dtype):
         if isinstance(series.dtype, pd.DatetimeTZDtype):
             series = series.dt.tz_convert("UTC").dt.tz_localize(None)
@@ -83,11 +90,37 @@ def _floats(series: pd.Series) -> np.ndarray:
     numbers = pd.to_numeric(series, errors="coerce")
     wrong = series[numbers.isna() & series.notna()]
     if len(wrong):
+        dates = pd.to_datetime(wrong, format="ISO8601", utc=True, errors="coerce")
+        wrong = wrong[dates.isna()] if dates.isna().any() else wrong  # what else spoils a column
         raise InputError(
             f"column {series.name!r} must hold numbers; {len(wrong)} value(s) are not, first "
             f"{wrong.iloc[0]!r}"
         )
     return numbers.to_numpy(np.float64, na_value=np.nan)
+
+
+def holds_dates(series: pd.Series) -> bool:
+    """Return whether a column holds dates: of a type of dates, or all strings of ISO 8601."""
+    return _is_date(series.dtype) or _dates_of(series) is not None
+
+
+def _dates_of(series: pd.Series) -> pd.Series | None:
+    """Return a column of date objects or of ISO 8601 strings as dates (UTC); None for others."""
+    dtype = series.dtype
+    if not (pd.api.types.is_object_dtype(dtype) or isinstance(dtype, pd.StringDtype)):
+        return None
+    present = series.dropna()
+    if present.empty:
+        return None
+    if isinstance(present.iloc[0], str):
+        # Nearly every column of strings ends here, before any of it is parsed.
+        if _ISO_DATE.match(present.iloc[0]) is None or _ISO_DATE.match(present.iloc[-1]) is None:
+            return None
+        dates = pd.to_datetime(series, format="ISO8601", utc=True, errors="coerce")
+        return dates if len(dates.dropna()) == len(present) else None
+    if all(isinstance(value, datetime.date) for value in present):
+        return pd.to_datetime(series, utc=True)
+    return None
 
 
 def _is_date(dtype: object) -> bool:
@@ -118,7 +151,17 @@ def as_categories(series: pd.Series) -> pd.Series:
         np.nan if absent else _text(value)
         for value, absent in zip(series, series.isna(), strict=True)
     ]
-    return pd.Series(texts, index=series.index, name=series.name, dtype="str")
+    return _strings(pd.Series(texts, index=series.index, name=series.name, dtype=object))
+
+
+def _strings(series: pd.Series) -> pd.Series:
+    """Return a column in pandas' type of strings."""
+    try:
+        return series.astype("str")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"column {series.name!r} holds half of a character (a lone surrogate): {error}"
+        ) from error
 
 
 def _text(value: object) -> str:
@@ -136,7 +179,7 @@ def looks_like_text(series: pd.Series, alone: bool) -> bool:
     """
     present = series.dropna()
     sample = present.iloc[np.linspace(0, len(present) - 1, min(len(present), 2_000)).astype(int)]
-    sample = sample.astype("str")
+    sample = _strings(sample)
     if (
         sample.empty
         or column_kind(series) != "categorical"

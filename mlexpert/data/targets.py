@@ -96,8 +96,8 @@ def refuse_non_classes(labels: np.ndarray, where: str, declared: bool) -> None:
         example = next(value for value in labels if not float(value).is_integer())
         raise InputError(
             f"{where} holds numbers that are not whole (such as {float(example)!r}): this looks "
-            "like a regression target, and classes are needed. Cut it into classes, or write the "
-            "labels as strings"
+            "like a regression target, and classes are needed. Numbers are predicted by the recipe "
+            "'tabular-reg'; for classes, cut it into some, or write the labels as strings"
         )
     if distinct == 1:
         raise InputError(
@@ -114,7 +114,7 @@ def refuse_non_classes(labels: np.ndarray, where: str, declared: bool) -> None:
         raise InputError(
             f"{where} has {distinct} different numbers in {len(labels)} rows: this looks like an "
             "id or a regression target. Name the column of the classes with target=; if these "
-            "are classes, write them as strings"
+            "are classes, write them as strings; numbers are predicted by the recipe 'tabular-reg'"
         )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlexpert.data.examples import Objective
 from mlexpert.errors import InputError
-from mlexpert.evidence.metrics import WeightedMetrics, classification_metrics
-from mlexpert.evidence.predictions import Predictions
+from mlexpert.evidence.objectives import weighted_metrics
+from mlexpert.evidence.predictions import AnyPredictions, predictions_of
 
 _BLOCK = 2_000_000
 """Weights held at a time: small enough for the cache, large enough for numpy."""
@@ -52,10 +53,9 @@ class PairedDifference:
     note: str = ""
 
 
-def bootstrap_intervals(
-    probabilities: np.ndarray,
-    decisions: np.ndarray,
-    targets: np.ndarray,
+def intervals_of(
+    objective: Objective,
+    arrays: Mapping[str, np.ndarray],
     *,
     train_counts: ArrayLike,
     groups: np.ndarray | None = None,
@@ -63,17 +63,16 @@ def bootstrap_intervals(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Return a percentile interval of every metric of `classification_metrics`.
+    """Return a percentile interval of every metric of `metrics_of`.
 
     The examples vary and the model does not: the interval says nothing of other training seeds.
     Resamples are not stratified, so that the uncertain share of a rare class is part of the
     interval.
 
     Args:
-        probabilities: (N, K), each row a distribution over classes.
-        decisions: (N,) class indices chosen by the decision rule.
-        targets: (N,) true class indices.
-        train_counts: (K,) training rows of each class.
+        objective: What is predicted.
+        arrays: Of N examples, as for `metrics_of`.
+        train_counts: (K,) training rows of each class; only classification needs them.
         groups: (N,) group of each example; whole groups are drawn, since examples of a group are
             not independent.
         resamples: How many resamples to draw.
@@ -85,27 +84,27 @@ def bootstrap_intervals(
         note says how many.
 
     Raises:
-        InputError: If shapes disagree, `level` is not inside (0, 1), or `resamples` is below 100.
+        InputError: If an array is not what the objective needs, `level` is not inside (0, 1), or
+            `resamples` is below 100.
     """
-    predictions = Predictions(probabilities, decisions, targets)
-    values = classification_metrics(probabilities, decisions, targets, train_counts=train_counts)
+    predictions = predictions_of(objective, arrays)
     _check(resamples, level)
-    metrics = WeightedMetrics(predictions, train_counts)
+    metrics = weighted_metrics(predictions, train_counts)
+    values = metrics(np.ones((1, len(predictions))))
     blocks = [
         metrics(weights) for weights in resample_weights(len(predictions), groups, resamples, seed)
     ]
     intervals = {}
-    for name, value in values.items():
+    for name, (value,) in values.items():
         draws = np.concatenate([block[name] for block in blocks])
-        intervals[name] = Interval(
-            value, *_percentiles(value, draws, level, _num_units(len(predictions), groups))
-        )
+        num_units = _num_units(len(predictions), groups)
+        intervals[name] = Interval(float(value), *_percentiles(value, draws, level, num_units))
     return intervals
 
 
 def paired_bootstrap(
-    first: Predictions,
-    second: Predictions,
+    first: AnyPredictions,
+    second: AnyPredictions,
     *,
     train_counts: ArrayLike,
     groups: np.ndarray | None = None,
@@ -116,9 +115,9 @@ def paired_bootstrap(
     """Compare two frozen models on the same examples: every resample is scored for both.
 
     Args:
-        first: Predictions of the first model.
+        first: Predictions of the first model: classes, labels or numbers.
         second: Predictions of the second model for the same examples in the same order.
-        train_counts: (K,) training rows of each class.
+        train_counts: (K,) training rows of each class; only classification needs them.
         groups: (N,) group of each example; whole groups are drawn.
         resamples: How many resamples to draw.
         level: Coverage of the intervals.
@@ -128,14 +127,14 @@ def paired_bootstrap(
         Metric name to `PairedDifference`, first minus second.
 
     Raises:
-        InputError: If the two were not made on the same examples, or as in `bootstrap_intervals`.
+        InputError: If the two were not made on the same examples, or as in `intervals_of`.
     """
     if not np.array_equal(first.targets, second.targets):
         raise InputError(
             "the two sets of predictions have different targets; pass the same examples twice."
         )
     _check(resamples, level)
-    scores = [WeightedMetrics(predictions, train_counts) for predictions in (first, second)]
+    scores = [weighted_metrics(predictions, train_counts) for predictions in (first, second)]
     ones = np.ones((1, len(first)))
     values = [metrics(ones) for metrics in scores]
     blocks: list[dict[str, np.ndarray]] = []

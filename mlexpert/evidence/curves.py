@@ -74,13 +74,17 @@ def reliability(
     """
     predictions = Predictions(probabilities, targets, targets)
     counts = check_counts(train_counts, predictions.num_classes)
-    confidence, correct = calibration_pairs(predictions, counts)
+    return reliability_of(*calibration_pairs(predictions, counts))
+
+
+def reliability_of(confidence: np.ndarray, came_true: np.ndarray) -> Reliability:
+    """Return the calibration curve of probabilities (N,) that came true, 1.0, or not, 0.0 (N,)."""
     bins = bin_of(confidence)
     sizes = np.bincount(bins, minlength=NUM_BINS)
     filled = sizes > 0
-    sums = [np.bincount(bins, values, minlength=NUM_BINS) for values in (confidence, correct)]
+    sums = [np.bincount(bins, values, minlength=NUM_BINS) for values in (confidence, came_true)]
     predicted, observed = (
         np.divide(total, sizes, out=np.full(NUM_BINS, np.nan), where=filled) for total in sums
     )
-    ece = float(np.abs(sums[0] - sums[1]).sum() / len(predictions))
+    ece = float(np.abs(sums[0] - sums[1]).sum() / len(confidence))
     return Reliability(np.linspace(0, 1, NUM_BINS + 1), sizes, predicted, observed, ece)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlexpert.errors import InputError
+from mlexpert.evidence.metric_table import METRICS
 from mlexpert.evidence.predictions import (
     Predictions,
     calibration_pairs,
@@ -27,27 +28,10 @@ FEW_SHOT = 20
 """A class with fewer training rows than this is few-shot."""
 NUM_BINS = 15
 """Equal-width bins of the calibration error."""
-HIGHER_IS_BETTER = {
-    "accuracy": True,
-    "balanced_accuracy": True,
-    "macro_f1": True,
-    "g_mean": True,
-    "mcc": True,
-    "roc_auc": True,
-    "pr_auc": True,
-    "brier": False,
-    "log_loss": False,
-    "ece": False,
-    "worst_class_recall": True,
-    "many_shot": True,
-    "medium_shot": True,
-    "few_shot": True,
-    "argmax_accuracy": True,
-    "argmax_balanced_accuracy": True,
-    "argmax_macro_f1": True,
-}
-"""The metrics that `classification_metrics` returns, and whether more of each is better."""
-_SMALLEST = float(np.finfo(np.float32).eps)
+SMALLEST = float(np.finfo(np.float32).eps)
+"""Probability below which a logarithm is not taken."""
+TOP = 5
+"""Most probable classes among which the true one is looked for, where there are more."""
 
 
 def classification_metrics(
@@ -57,13 +41,14 @@ def classification_metrics(
     *,
     train_counts: ArrayLike,
 ) -> dict[str, float]:
-    """Return every metric of `HIGHER_IS_BETTER` for one set of predictions.
+    """Return every metric of a classifier for one set of predictions.
 
     Recalls are averaged over the classes that occur in `targets`. With two classes the positive one
     is the rarer in training: `roc_auc`, `pr_auc`, `brier` (mean squared error) and `ece` are those
     of its probability. With more, `roc_auc` and `pr_auc` are macro one-vs-rest means, `brier` sums
     over classes, and `ece` is that of the largest probability. `pr_auc` is the average precision.
-    `argmax_*` are the same metrics for the most probable class.
+    `argmax_*` are the same metrics for the most probable class. `top5_accuracy`, with more than
+    five classes, counts a row as right where the true class is among the five most probable.
 
     Args:
         probabilities: (N, K), each row a distribution over classes.
@@ -106,7 +91,7 @@ class WeightedMetrics:
         self._bins = bin_of(confidence)
         self._gaps = confidence - correct
         self._log_loss = -np.log(
-            np.clip(probabilities[np.arange(len(targets)), targets], _SMALLEST, 1.0)
+            np.clip(probabilities[np.arange(len(targets)), targets], SMALLEST, 1.0)
         )
         if self._num_classes == 2:
             self._brier = self._gaps**2
@@ -116,6 +101,7 @@ class WeightedMetrics:
             self._brier = ((probabilities - truth) ** 2).sum(axis=1)
             ranked = list(range(self._num_classes))
         self._rankings = [Ranking(probabilities[:, k], targets == k) for k in ranked]
+        self._in_top = _in_top(probabilities, targets) if self._num_classes > TOP else None
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return each metric (R,) under `weights` (R, N), non-negative numbers."""
@@ -132,7 +118,9 @@ class WeightedMetrics:
         )
         for name in ("accuracy", "balanced_accuracy", "macro_f1"):
             values[f"argmax_{name}"] = plain[name]
-        return {name: values[name] for name in HIGHER_IS_BETTER}
+        if self._in_top is not None:
+            values["top5_accuracy"] = weights @ self._in_top / total
+        return {name: values[name] for name in METRICS if name in values}
 
     def _of_decisions(self, decisions: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
         true = _sums(self._targets, weights, self._num_classes)
@@ -257,6 +245,17 @@ def _sums(labels: np.ndarray, weights: np.ndarray, num_labels: int) -> np.ndarra
     return np.bincount(cells.ravel(), weights.ravel(), minlength=len(weights) * num_labels).reshape(
         -1, num_labels
     )
+
+
+def _in_top(probabilities: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return 1.0 (N,) where fewer than five classes come before the true one, else 0.0.
+
+    Of equally probable classes the first comes first, as for the most probable one.
+    """
+    own = probabilities[np.arange(len(targets)), targets][:, None]
+    earlier = np.arange(probabilities.shape[1]) < targets[:, None]
+    before = (probabilities > own) | ((probabilities == own) & earlier)
+    return (before.sum(axis=1) < TOP).astype(np.float64)
 
 
 def _mcc(hits: np.ndarray, true: np.ndarray, chosen: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -141,7 +141,7 @@ def calibration(before: Reliability | None, after: Reliability, *, color: str, t
         lower.set_yscale("log")
         lower.set_ylim(0.7, None)
         lower.yaxis.set_minor_locator(NullLocator())
-        lower.yaxis.set_major_formatter(FuncFormatter(_thousands))
+        lower.yaxis.set_major_formatter(FuncFormatter(thousands))
         lower.grid(axis="x", visible=False)
         lower.set(xlim=(-0.02, 1.02), xlabel="predicted probability", ylabel="rows")
         return to_svg(figure, title)
@@ -179,7 +179,7 @@ def class_counts(counts: Mapping[str, np.ndarray], names: Sequence[str]) -> str:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
             axes.set_xlabel("class, most frequent in training first")
-        axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
+        axes.yaxis.set_major_formatter(FuncFormatter(thousands))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.grid(axis="x", visible=False)
         axes.set(ylabel="rows")
@@ -226,9 +226,13 @@ def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
     """Write each line's name beside its end, moved apart where two would overlap."""
     low, high = axes.get_ylim()
     step = (high - low) * 0.075
-    place = -np.inf
-    for value, label, color in sorted(ends):
-        place = max(value, place + step)
+    ends = sorted(ends)
+    places: list[float] = []
+    for value, _, _ in ends:
+        places.append(max([value, *(place + step for place in places[-1:])]))
+    for back, place in enumerate(reversed(places)):  # none above the axes, where room is for it
+        places[-1 - back] = min(place, high - back * step)
+    for place, (_, label, color) in zip(places, ends, strict=True):
         axes.annotate(
             label,
             (1.0, place),
@@ -253,5 +257,6 @@ def _thin(values: np.ndarray, most: int = 600) -> np.ndarray:
     return np.append(values[:-1:step], values[-1])
 
 
-def _thousands(value: float, _position: int) -> str:
-    return f"{value:,.0f}" if value >= 1 else ""
+def thousands(value: float, _position: int) -> str:
+    """Write the number at a tick with commas between the thousands."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"

@@ -1,12 +1,14 @@
-"""Predictions of a classifier, checked once; which class is positive and what is calibrated."""
+"""Predictions, checked once; which class is positive and what is calibrated."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mlexpert.data.examples import Objective
 from mlexpert.errors import InputError
 
 
@@ -58,6 +60,112 @@ class Predictions:
         return self.probabilities.shape[1]
 
 
+@dataclass(frozen=True)
+class LabelPredictions:
+    """What a model says of N examples that may each have any of K labels, and what is true.
+
+    Attributes:
+        probabilities: (N, K) in [0, 1], of each label by itself.
+        decisions: (N, K) booleans, the labels given by the decision rule.
+        targets: (N, K) booleans, the labels that are right.
+
+    Raises:
+        InputError: If shapes disagree, a probability lies outside [0, 1], or a decision or target
+            is neither 0 nor 1.
+    """
+
+    probabilities: np.ndarray
+    decisions: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self) -> None:
+        probabilities = np.asarray(self.probabilities, dtype=np.float64)
+        if probabilities.ndim != 2 or 0 in probabilities.shape:
+            raise InputError(
+                f"probabilities have shape {probabilities.shape}; "
+                "expected (N, K) with at least one row and one label."
+            )
+        if not (probabilities.min() >= 0 and probabilities.max() <= 1):
+            raise InputError(
+                "probabilities of labels lie outside [0, 1] or are not finite; pass sigmoid "
+                "outputs, not logits."
+            )
+        object.__setattr__(self, "probabilities", probabilities)
+        for name in ("decisions", "targets"):
+            object.__setattr__(self, name, _flags(getattr(self, name), name, probabilities.shape))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of labels, K."""
+        return self.probabilities.shape[1]
+
+
+@dataclass(frozen=True)
+class ValuePredictions:
+    """The numbers that a model predicts of N examples, and the true ones, in the user's unit.
+
+    Attributes:
+        predictions: (N,) float64.
+        targets: (N,) float64.
+
+    Raises:
+        InputError: If shapes disagree or a number is not finite.
+    """
+
+    predictions: np.ndarray
+    targets: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("predictions", "targets"):
+            values = np.asarray(getattr(self, name), dtype=np.float64)
+            if values.ndim != 1 or len(values) == 0 or len(values) != len(self.targets):
+                raise InputError(
+                    f"{name} have shape {values.shape} for {len(self.targets)} targets; expected "
+                    "one number per example, and at least one."
+                )
+            if not np.isfinite(values).all():
+                raise InputError(f"{name} hold {(~np.isfinite(values)).sum()} non-finite numbers.")
+            object.__setattr__(self, name, values)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Predicted less true number (N,): positive where the model says too much."""
+        return self.predictions - self.targets
+
+
+AnyPredictions = Predictions | LabelPredictions | ValuePredictions
+
+
+def predictions_of(objective: Objective, arrays: Mapping[str, np.ndarray]) -> AnyPredictions:
+    """Return the checked predictions of a part.
+
+    Args:
+        objective: What was predicted.
+        arrays: "predictions" and "targets" for regression, else "probabilities", "decisions" and
+            "targets".
+
+    Raises:
+        InputError: If an array is missing, or is not what the objective needs.
+    """
+    made = {
+        "classification": Predictions,
+        "multilabel": LabelPredictions,
+        "regression": ValuePredictions,
+    }[objective]
+    names = [field.name for field in fields(made)]
+    if missing := [name for name in names if name not in arrays]:
+        raise InputError(
+            f"{objective} needs the arrays {', '.join(names)}; {', '.join(missing)} not there."
+        )
+    return made(**{name: arrays[name] for name in names})
+
+
 def check_counts(train_counts: ArrayLike, num_classes: int) -> np.ndarray:
     """Return `train_counts` as an integer array (K,).
 
@@ -106,3 +214,13 @@ def _class_indices(
             f"{name} run from {indices.min()} to {indices.max()}; expected 0 to {num_classes - 1}."
         )
     return indices.astype(np.int64)
+
+
+def _flags(values: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    flags = np.asarray(values)
+    if flags.shape != shape or not np.isin(flags, (0, 1)).all():
+        raise InputError(
+            f"{name} are {flags.dtype} of shape {flags.shape}; expected {shape[0]} rows of "
+            f"{shape[1]} labels, each 0 or 1."
+        )
+    return flags.astype(bool)

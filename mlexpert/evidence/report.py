@@ -13,12 +13,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mlexpert.data.ledger import Ledger
 from mlexpert.errors import RunError
-from mlexpert.evidence import sections
+from mlexpert.evidence import class_sections, sections
 from mlexpert.evidence.criteria import verdicts
+from mlexpert.evidence.example_sections import examples
+from mlexpert.evidence.fold_sections import folds
+from mlexpert.evidence.importance_section import importance
+from mlexpert.evidence.label_sections import label_probabilities, labels
+from mlexpert.evidence.metric_table import in_words
 from mlexpert.evidence.plots import FEWEST_ROWS
-from mlexpert.evidence.record import RunRecord, read_run
-from mlexpert.evidence.subgroups import section
+from mlexpert.evidence.record import PartRecord, RunRecord, read_run
+from mlexpert.evidence.subgroup_section import subgroups
+from mlexpert.evidence.summaries import summary
 from mlexpert.evidence.training_sections import training
+from mlexpert.evidence.value_sections import values
 
 REPORT = "report.html"
 NOTHING = "\N{EN DASH}"
@@ -91,21 +98,42 @@ def _write(record: RunRecord) -> Path:
 def _content(record: RunRecord) -> dict[str, Any]:
     shown = record.shown
     run = record.run
+    by_value = subgroups(record, shown) if shown else None
+    worst, columns = examples(record), importance(record)
+    by_fold = folds(record)
+    parts = {
+        "summary": ("Summary", True),
+        "verdicts": ("Verdicts", True),
+        "folds": ("Folds", by_fold),
+        "learning": ("Learning", True),
+        **{name: (title, True) for name, title in _OUTCOME[record.objective].items()},
+        "examples": ("Worst rows", worst),
+        "importance": ("Columns", columns),
+        "subgroups": ("Subgroups", by_value),
+        "data": ("Data", True),
+        "leakage": ("Leakage", True),
+        "test": ("Test ledger", True),
+        "training": ("Training", True),
+        "setup": ("Setup", True),
+    }
     return {
         "run": run,
         "folder": record.path.resolve().name,
         "name": f"{run['recipe']}@{run.get('version', '?')}",
         "status": run.get("status", "unknown"),
+        "objective": record.objective,
+        "task": _task(record),
         "part": shown.name if shown else None,
         "epochs": len(record.curve("train", "loss")[0]),
-        "summary": sections.summary(record),
+        "sections": [(name, title) for name, (title, there) in parts.items() if there],
+        "summary": summary(record),
         "verdicts": verdicts(record),
+        "folds": by_fold,
         "learning": sections.learning(record),
-        "classes": sections.classes(record, shown) if shown else None,
-        "subgroups": section(record, shown) if shown else None,
-        "ranking": sections.ranking(record, shown) if shown else None,
-        "calibration": sections.calibration(record, shown) if shown else None,
-        "decision": sections.decision(record, shown) if shown else None,
+        "outcome": _outcome(record, shown) if shown else None,
+        "examples": worst,
+        "importance": columns,
+        "subgroups": by_value,
         "data": sections.data(record),
         "openings": sections.openings(record),
         "training": training(record),
@@ -113,6 +141,41 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "fewest_rows": FEWEST_ROWS,
         "metric_names": sections.CURVE_NAMES,
     }
+
+
+_OUTCOME = {
+    "classification": {"classes": "Classes", "probabilities": "Probabilities"},
+    "multilabel": {"labels": "Labels", "probabilities": "Probabilities"},
+    "regression": {"predictions": "Predictions"},
+}
+"""Sections about what was predicted, by objective."""
+
+
+def _outcome(record: RunRecord, shown: PartRecord[Any]) -> dict[str, Any]:
+    """Return what the sections of `_OUTCOME` say."""
+    if record.objective == "regression":
+        return {"numbers": values(shown)}
+    if record.objective == "multilabel":
+        return {
+            "labels": labels(record, shown),
+            "probabilities": label_probabilities(record, shown),
+        }
+    return {
+        "classes": class_sections.classes(record, shown),
+        "ranking": class_sections.ranking(record, shown),
+        "calibration": class_sections.calibration(record, shown),
+        "decision": class_sections.decision(record, shown),
+    }
+
+
+def _task(record: RunRecord) -> str:
+    number = len(record.class_names)
+    what = {
+        "classification": f"{number} classes",
+        "multilabel": f"any of {number} labels",
+        "regression": "a number",
+    }
+    return f"{record.run['schema'].get('kind', 'unknown')} rows, {what[record.objective]}"
 
 
 def _environment() -> Environment:
@@ -126,6 +189,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "number": _number,
         "small": _small,
+        "quantity": _quantity,
         "share": _share,
         "count": _count,
         "when": _when,
@@ -143,6 +207,11 @@ def _number(value: float | None, digits: int = 3) -> str:
 def _small(value: float | None) -> str:
     """Return a number that may be of any size with three digits."""
     return NOTHING if value is None else f"{value:.3g}"
+
+
+def _quantity(value: float | None) -> str:
+    """Return a number in the unit of what is predicted; a dash for None, which JSON has for NaN."""
+    return in_words("rmse", value)
 
 
 def _share(value: float | None) -> str:

@@ -1,8 +1,9 @@
 """Tests for the comparisons that a benchmark makes: examples, folds or data sets vary.
 
-Two frozen models on one test set: `paired_bootstrap`, or `mcnemar` for accuracy. Cross-validation
-or repeated splits: `nadeau_bengio`, since a plain paired t-test calls two equal learners different
-in about half of all cases. Many data sets: `wilcoxon`. Several comparisons at once: `holm` on top.
+Two frozen models on one test set: `paired_bootstrap`, of any metric of classes, labels or numbers,
+or `mcnemar` for accuracy. Cross-validation or repeated splits: `nadeau_bengio`, since a plain
+paired t-test calls two equal learners different in about half of all cases. Many data sets:
+`wilcoxon`. Several comparisons at once: `holm` on top.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from mlexpert.errors import InputError
 from mlexpert.evidence.bootstrap import (
     Interval,
     PairedDifference,
-    bootstrap_intervals,
+    intervals_of,
     paired_bootstrap,
 )
 
@@ -26,8 +27,8 @@ __all__ = [
     "Interval",
     "PairedDifference",
     "Test",
-    "bootstrap_intervals",
     "holm",
+    "intervals_of",
     "mcnemar",
     "nadeau_bengio",
     "paired_bootstrap",

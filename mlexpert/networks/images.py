@@ -7,8 +7,11 @@ from functools import partial
 from torch import nn
 
 from mlexpert.blocks.backbones.resnet import ResNet
+from mlexpert.blocks.backbones.restoring import restored_folder
 from mlexpert.blocks.backbones.timm_model import timm_model
+from mlexpert.blocks.backbones.weights_file import fill, read_weights
 from mlexpert.blocks.layers.image_normalize import ImageNormalize
+from mlexpert.blocks.layers.image_views import ImageViews
 from mlexpert.data.batches import LazyImageStore, Store, TensorStore
 from mlexpert.data.encode import encode_images
 from mlexpert.data.examples import Examples
@@ -20,6 +23,8 @@ from mlexpert.recipe import Network
 LARGEST_OWN_SIZE = 256
 """Images of one size up to this many pixels keep it; others are resized."""
 USUAL_SIZE = 224
+SMALLEST_SIZE = 8
+"""Smaller images are enlarged: a network that halves them twice has nothing left of fewer."""
 
 
 def image_network(
@@ -28,6 +33,11 @@ def image_network(
     backbone: str = "auto",
     image_size: int | None = None,
     pretrained: bool = False,
+    weights: str | None = None,
+    depth: int = 8,
+    width: int = 16,
+    mirrored_views: bool = False,
+    shifted_views: int = 0,
 ) -> Network:
     """Return a network for images in [0, 1], which its first layer standardises.
 
@@ -35,40 +45,60 @@ def image_network(
         schema: Of the training images.
         backbone: "auto" for a small ResNet, or the name of a timm model.
         image_size: Height and width that images are resized to. None: their own where it is one
-            size, up to 256 pixels; else 224.
+            size from 8 to 256 pixels; see `image_size_of`.
         pretrained: Whether to start from published weights; needs a timm model.
+        weights: A file or folder of weights to start from; see `read_weights`.
+        depth: Layers of the small ResNet.
+        width: Channels of its first stage.
+        mirrored_views: Whether predictions are averaged over the image and its mirror image.
+        shifted_views: Pixels of shifted views that predictions are averaged over too; 0 for none.
 
     Raises:
-        InputError: If the backbone is not known, or has no weights to start from.
+        InputError: If the backbone is not known, or the weights cannot be had or do not fit.
     """
     if pretrained and backbone == "auto":
         raise InputError("pretrained=True needs the name of a timm model: backbone='resnet18'.")
     stats = schema.image
     assert stats is not None, "an image schema has image statistics"
-    size = image_size_of(stats, image_size)
+    size, outputs = image_size_of(stats, image_size), schema.num_outputs
     network: nn.Module
     if backbone == "auto":
         network = ResNet(
-            in_channels=stats.channels, num_classes=schema.num_outputs, image_size=size, depth=8
+            in_channels=stats.channels,
+            num_classes=outputs,
+            image_size=size,
+            depth=depth,
+            width=width,
         )
+        if weights is not None and restored_folder() is None:
+            fill(network, read_weights(weights), weights, head="head")
     else:
         network = timm_model(
             backbone,
-            num_classes=schema.num_outputs,
+            num_classes=outputs,
             in_channels=stats.channels,
             image_size=size,
             pretrained=pretrained,
+            weights=weights,
         )
-    model = nn.Sequential(ImageNormalize(stats.mean, stats.std), network)
+    normalize = ImageNormalize(stats.mean, stats.std)
+    model = ImageViews(normalize, network, mirror=mirrored_views, shift=shifted_views)
     return Network(model, partial(image_store, size=size, channels=stats.channels))
 
 
 def image_size_of(stats: ImageStats, asked: int | None) -> tuple[int, int]:
-    """Return height and width in pixels that a model for these images works at."""
+    """Return height and width in pixels that a model for these images works at.
+
+    Images of one size keep it, up to 256 pixels; larger ones become 224. Images of several sizes
+    become squares with their median side, up to 224. Nothing is smaller than 8 pixels.
+    """
     if asked is not None:
         return asked, asked
     own = (stats.height, stats.width)
-    return own if stats.uniform and max(own) <= LARGEST_OWN_SIZE else (USUAL_SIZE, USUAL_SIZE)
+    if stats.uniform and max(own) <= LARGEST_OWN_SIZE:
+        return max(own[0], SMALLEST_SIZE), max(own[1], SMALLEST_SIZE)
+    side = max(SMALLEST_SIZE, min(USUAL_SIZE, max(own)))
+    return side, side
 
 
 def image_store(examples: Examples, *, size: tuple[int, int], channels: int) -> Store:

@@ -37,8 +37,13 @@ class Row:
 
 
 CATALOGUE = (
+    Row("image-cls", 1, "image_cls.standard", "ImageCls"),
+    Row("image-cls/fast", 1, "image_cls.fast", "ImageClsFast"),
     Row("imbalanced-cls", 1, "imbalanced_cls.prior_adjusted", "ImbalancedCls"),
     Row("imbalanced-cls/plain", 1, "imbalanced_cls.plain", "Plain"),
+    Row("text-cls", 1, "text_cls", "TextCls"),
+    Row("tabular-cls", 1, "tabular_cls", "TabularCls"),
+    Row("tabular-reg", 1, "tabular_reg", "TabularReg"),
 )
 """Every version that can be had; an old one that must stay available keeps its file and its row."""
 

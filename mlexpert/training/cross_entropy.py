@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
-from torch import nn
 
 from mlexpert.blocks.augment.flip_crop import random_crop, random_flip
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.training.method import Batch, Loss, Method, summed
+from mlexpert.training.method import Batch
+from mlexpert.training.supervised import Supervised
 
 
-class CrossEntropy(Method):
+class CrossEntropy(Supervised):
     """Cross-entropy, with images moved and mirrored at random.
 
     Args:
@@ -21,16 +22,12 @@ class CrossEntropy(Method):
     """
 
     def __init__(self, *, shift: int, flip: bool) -> None:
-        super().__init__()
-        self.shift, self.flip = shift, flip
+        super().__init__(cross_entropy, augment=partial(_moved, shift=shift, flip=flip))
 
-    def draw(self, model: nn.Module, batch: Batch) -> Batch:
-        """Return the batch with its images moved and mirrored."""
-        inputs = random_crop(batch.inputs, self.shift, torch.default_generator)
-        if self.flip:
-            inputs = random_flip(inputs, torch.default_generator)
-        return replace(batch, inputs=inputs)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Loss:
-        """Return the summed cross-entropy of a micro-batch."""
-        return summed(cross_entropy(model(batch.inputs), batch.targets), batch)
+def _moved(batch: Batch, *, shift: int, flip: bool) -> Batch:
+    """Return the batch with its images moved and mirrored."""
+    inputs = random_crop(batch.inputs, shift, torch.default_generator)
+    if flip:
+        inputs = random_flip(inputs, torch.default_generator)
+    return replace(batch, inputs=inputs)

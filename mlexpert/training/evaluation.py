@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from mlexpert.data.batches import Store, batches
+from mlexpert.data.batches import Store, batches, row_lengths
 from mlexpert.training.oom import is_out_of_memory
 from mlexpert.training.processes import Processes
 
@@ -40,14 +40,24 @@ def logits_of(
     model.eval()
     index = torch.arange(len(store)) if index is None else index
     if processes is None or processes.count == 1:
-        return torch.cat(list(_passes(model, store, device, index.split(rows), may_halve)))
+        order = _by_length(store, index)
+        passes = _passes(model, store, device, index[order].split(rows), may_halve)
+        return torch.cat(list(passes))[order.argsort()]
     sizes = [len(part) for part in index.tensor_split(processes.count)]
+    share = index[processes.share(len(index))]
+    order = _by_length(store, share)
     # All make as many passes, of a row at least: a sharded model exchanges its weights in each.
-    own = index[processes.share(len(index))].tensor_split(-(-max(sizes) // rows))
+    own = share[order].tensor_split(-(-max(sizes) // rows))
     cuts = [cut if len(cut) else index[:1] for cut in own]
     passes = _passes(model, store, device, cuts, may_halve)
     mine = torch.cat([logits[: len(cut)] for logits, cut in zip(passes, own, strict=True)])
-    return processes.gather_rows(mine, sizes)
+    return processes.gather_rows(mine[order.argsort()], sizes)
+
+
+def _by_length(store: Store, index: Tensor) -> Tensor:
+    """Return the order (B,) of rows in which those of a pass are of like length."""
+    lengths = row_lengths(store)
+    return torch.arange(len(index)) if lengths is None else lengths[index].argsort(stable=True)
 
 
 def _passes(

@@ -101,9 +101,11 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Drop what an earlier run left, before a fresh one."""
-        for name in (METRICS, HEALTH, "final_test.json", "ledger.jsonl", "report.html"):
+        files = ("final_test.json", "ledger.jsonl", "report.html", "examples.json")
+        for name in (METRICS, HEALTH, *files, "importance.json"):
             (self.path / name).unlink(missing_ok=True)
-        for name in ("checkpoints", "predictions", "model", "profile", "mlexpert"):
+        folders = ("checkpoints", "predictions", "model", "profile", "mlexpert", "examples")
+        for name in (*folders, "folds"):
             shutil.rmtree(self.path / name, ignore_errors=True)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlexpert.data.batches import Store, batches, cut, epoch_order
+from mlexpert.data.batches import Store, batches, cut, epoch_cuts
 from mlexpert.errors import InputError, RunError
 from mlexpert.training.average import WeightAverage
 from mlexpert.training.evaluation import LARGEST, logits_of
@@ -48,7 +48,7 @@ class Trainer:
         method: Method,
         optimizer: Optimizer,
         schedule: Callable[[float], float],
-        evaluate: Callable[[Tensor, Tensor], dict[str, float]],
+        evaluate: Callable[[Tensor, Tensor, Tensor | None], dict[str, float]],
         plan: Plan,
         engine: Engine,
         folder: RunFolder,
@@ -127,6 +127,8 @@ class Trainer:
                 self.phases.close()
             self.method.end_task(self.model, task)
         self.model.load_state_dict(self.best_weights)
+        # As a loaded model lies: the same kernels then give the same predictions, to the last bit.
+        self.model.to(memory_format=torch.contiguous_format)
         self.optimizer.zero_grad()
         self.optimizer.state.clear()  # the model is still to be written, and that takes memory
         if self.whole is not None:
@@ -137,9 +139,11 @@ class Trainer:
     def _epoch(self, train: Data, total: int, stop: StopSignal, bar: Bar) -> None:
         self.model.train()
         started = time.monotonic()
-        order = epoch_order(len(train.targets), seed=self.plan.seed, epoch=self.at.epoch)
-        cuts = cut(order, self.plan.batch_size)[self.at.batch :]
-        rows = self.phases.fetched(batches(train.store, train.targets, cuts))
+        cuts = epoch_cuts(
+            train.store, self.plan.batch_size, seed=self.plan.seed, epoch=self.at.epoch
+        )
+        left = cuts[self.at.batch :]
+        rows = self.phases.fetched(batches(train.store, train.targets, left))
         for inputs, targets, index in rows:
             self._set_lr(self.at.moved / total)
             with self.phases("data"):
@@ -196,8 +200,9 @@ class Trainer:
         averaged = self.average.in_place() if self.average is not None else nullcontext()
         with averaged, self.phases("evaluation"):
             logits, targets = self.logits(validation.store), validation.targets.cpu()
+            weights = None if validation.weights is None else validation.weights.cpu()
             # One process judges for all: a last bit that differs must not part their ways.
-            scores = self.processes.first_does(lambda: self.evaluate(logits, targets))
+            scores = self.processes.first_does(lambda: self.evaluate(logits, targets, weights))
             if not math.isfinite(scores[monitor]):
                 raise self._not_finite(f"Validation {monitor}", self.at.step, "at the epoch's end")
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]

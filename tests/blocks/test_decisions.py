@@ -158,3 +158,55 @@ def test_what_was_fitted_is_in_the_state() -> None:
 def test_a_class_without_training_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one training row"):
         PriorAdjusted([3, 0])
+
+
+def test_weights_count_as_so_many_rows() -> None:
+    logits, targets = gaussian_mixture([300, 120, 60], seed=3)
+    copies = 1 + torch.arange(len(targets)) % 3
+    many, many_targets = logits.repeat_interleave(copies, 0), targets.repeat_interleave(copies)
+    # The prior on log T weighs less than one row, and there are fewer of these.
+    assert fit_temperature(3 * logits, targets, copies.double()) == pytest.approx(
+        fit_temperature(3 * many, many_targets), rel=0.01
+    )
+    by_weight, by_row = PriorAdjusted([10_000, 10, 10]), PriorAdjusted([10_000, 10, 10])
+    chosen = by_weight.fit(logits, targets, copies.double())
+    assert chosen.tau == by_row.fit(many, many_targets).tau != 1.0
+    assert chosen.rarest_rows == 60  # a row is one row, whatever it weighs
+
+
+def test_rows_of_weight_zero_are_no_rows() -> None:
+    logits, targets = gaussian_mixture([200, 60], seed=1)
+    weights = torch.ones(260)
+    weights[::2] = 0.0
+    for rule in (PriorAdjusted([200, 60]), Argmax([200, 60])):
+        with_zeros = rule.fit(3 * logits, targets, 7 * weights)
+        without = rule.fit(3 * logits[1::2], targets[1::2])
+        assert with_zeros.temperature == pytest.approx(without.temperature, rel=1e-5)
+    assert PriorAdjusted([200, 60]).fit(logits, targets, weights).rarest_rows == 30
+    assert fit_temperature(logits, targets, 0 * weights) == 1.0
+
+
+def test_class_weights_move_decisions_and_leave_probabilities_alone() -> None:
+    natural, targets = draw(4000, 3)
+    weight = torch.tensor([0.3, 1.0, 9.0])
+    weighted = natural + weight.log()  # what a model says that was trained with these weights
+    decide = Argmax([1, 1, 1], class_weight=weight)
+    torch.testing.assert_close(decide.probabilities(weighted).float(), natural.softmax(1).float())
+    assert torch.equal(decide.decide(weighted), (natural.softmax(1) * weight).argmax(1))
+    members = weighted.unsqueeze(1).expand(-1, 4, -1)
+    torch.testing.assert_close(decide.probabilities(members), decide.probabilities(weighted))
+    # An overconfident model: its temperature is judged by the natural probabilities.
+    chosen = decide.fit(2.5 * weighted, targets)
+    assert chosen.temperature == pytest.approx(2.5, rel=0.1)
+    assert "class-weighted" in chosen.rule
+    torch.testing.assert_close(
+        decide.probabilities(2.5 * weighted), natural.softmax(1), atol=0.05, rtol=0
+    )
+
+
+def test_without_class_weights_the_state_is_that_of_older_models() -> None:
+    assert set(Argmax([3, 2]).state_dict()) == {"log_prior", "tau", "temperature"}
+    fitted = Argmax([3, 2], class_weight=torch.tensor([1.0, 2.0]))
+    restored = Argmax([3, 2], class_weight=torch.tensor([1.0, 1.0]))
+    restored.load_state_dict(fitted.state_dict())
+    assert torch.equal(restored.probabilities(torch.eye(2)), fitted.probabilities(torch.eye(2)))

@@ -73,11 +73,11 @@ def test_every_parameter_gets_a_gradient():
 
 def test_dropout_is_one_for_all_members_and_ends_with_training():
     model = build(dropout=0.5)
-    features = torch.ones(6, 4, 100)
+    features = torch.ones(4, 6, 100)  # (M, B, F)
     dropped = model.train()._drop(features)
-    assert (dropped == dropped[:, :1]).all()
+    assert (dropped == dropped[:1]).all()
     assert set(dropped.unique().tolist()) == {0.0, 2.0}
-    assert len(dropped[:, 0].unique(dim=0)) == 6
+    assert len(dropped[0].unique(dim=0)) == 6
     torch.testing.assert_close(model.eval()._drop(features), features)
 
 

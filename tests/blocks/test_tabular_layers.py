@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from mlexpert.blocks.layers.category_embedding import CategoryEmbedding
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
-from mlexpert.blocks.layers.member_scale import MemberScale
+from mlexpert.blocks.layers.member_linear import MemberLinear
+from mlexpert.blocks.layers.member_mean import mean_of_classes, mean_of_labels, mean_of_values
 from mlexpert.blocks.layers.numeric_embedding import NumericEmbedding
 from mlexpert.blocks.layers.piecewise_linear import PiecewiseLinearEncoding, quantile_edges
 from mlexpert.blocks.layers.quantile import QuantileNormal
@@ -137,13 +138,25 @@ def test_a_grouped_linear_is_one_linear_layer_per_group():
     torch.testing.assert_close(layer(inputs), torch.stack(expected, dim=1))
 
 
-def test_members_see_the_features_with_signs_of_their_own():
-    members = MemberScale(8, 50)
-    seen = members(torch.ones(2, 50))
-    assert seen.shape == (2, 8, 50)
-    assert (seen.abs() == 1).all()
-    assert len(seen[0].unique(dim=0)) == 8
-    assert 0.4 < (seen > 0).float().mean() < 0.6
+def test_members_share_a_linear_layer_and_see_the_features_with_signs_of_their_own():
+    layer = MemberLinear(8, 50, 3)
+    assert (layer.scale.abs() == 1).all()
+    assert len(layer.scale.unique(dim=0)) == 8
+    assert 0.4 < (layer.scale > 0).float().mean() < 0.6
+    inputs = torch.randn(5, 50)
+    expected = torch.stack([layer.shared(inputs * scale) for scale in layer.scale])
+    torch.testing.assert_close(layer(inputs), expected)
+
+
+def test_means_of_members_are_means_of_their_probabilities():
+    torch.manual_seed(0)
+    logits = 5 * torch.randn(6, 4, 3)
+    classes, labels = mean_of_classes(logits), mean_of_labels(logits)
+    torch.testing.assert_close(classes.exp(), logits.softmax(dim=2).mean(dim=1))
+    torch.testing.assert_close(labels.sigmoid(), logits.sigmoid().mean(dim=1))
+    torch.testing.assert_close(mean_of_values(logits), logits.mean(dim=1))
+    sure = mean_of_labels(torch.full((1, 4, 1), 200.0))  # sigmoid(200) is 1 in float32
+    torch.testing.assert_close(sure, torch.tensor([[200.0]]))
 
 
 def test_columns_are_embedded_apart():

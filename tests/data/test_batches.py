@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from mlexpert.data.encode import encode_images
 from mlexpert.data.examples import Examples
 from mlexpert.data.images import Images
 from mlexpert.data.memory import available_bytes
+from mlexpert.errors import InputError
 from mlexpert.networks import images
 
 RNG = np.random.default_rng(0)
@@ -42,7 +46,7 @@ def test_a_last_batch_of_one_row_joins_the_one_before(rows: int, sizes: list[int
     assert torch.equal(torch.cat(cuts), torch.arange(rows))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1, 3, 40, None])
 def test_loaded_images_equal_those_in_memory_in_the_same_order(workers: int) -> None:
     images = Images.from_array(PIXELS)
     held = TensorStore(encode_images(images, size=(8, 8), channels=3))
@@ -55,11 +59,46 @@ def test_loaded_images_equal_those_in_memory_in_the_same_order(workers: int) -> 
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 
-def test_creating_a_loader_leaves_the_global_generator_alone() -> None:
+def test_loading_leaves_the_global_generator_alone() -> None:
     lazy = LazyImageStore(Images.from_array(PIXELS), (9, 7), 3)
     before = torch.random.get_rng_state()
     list(batches(lazy, TARGETS, cut(torch.arange(50), 16)))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class Counted(LazyImageStore):
+    """Remembers what was taken, and fails at a row that cannot be decoded."""
+
+    def __init__(self, bad: int = -1) -> None:
+        super().__init__(Images.from_array(PIXELS), (9, 7), 3)
+        self.bad, self.taken = bad, []
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        self.taken += index.tolist()
+        if self.bad in index:
+            raise InputError(f"image in row {self.bad} cannot be decoded")
+        return super().take(index)
+
+
+def test_threads_load_no_more_than_two_batches_ahead_and_stop_when_training_does() -> None:
+    store = Counted()
+    cuts = cut(torch.arange(50), 10)
+    rows = batches(store, TARGETS, cuts, workers=2)
+    next(rows)
+    rows.close()  # as an exception in the training loop does, Ctrl-C among them
+    assert set(store.taken) <= set(range(30))
+    deadline = time.monotonic() + 10
+    while any(thread.name.startswith("decode") for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_an_image_that_cannot_be_decoded_is_named_in_its_turn() -> None:
+    seen = []
+    with pytest.raises(InputError, match="row 25"):
+        for _, _, index in batches(Counted(bad=25), TARGETS, cut(torch.arange(50), 10), workers=2):
+            seen += index.tolist()
+    assert seen == list(range(20))
 
 
 def test_images_that_do_not_fit_are_loaded_when_due(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageOps
 
+from mlexpert.data.encode import encode_images
 from mlexpert.data.images import ArrowColumn, Images
 from mlexpert.data.pixels import flatten_alpha, to_channels
 from mlexpert.errors import InputError
@@ -209,3 +211,76 @@ def test_luma_is_that_of_pillow():
     np.testing.assert_array_equal(to_channels(every, 1)[..., 0], expected)
     floats = to_channels((every / 255.0).astype(np.float32), 1)[..., 0] * 255.0
     assert np.abs(floats - expected).max() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (Image.new("RGB", (0, 4)), "0 x 4 pixels, which is nothing"),
+        (b"P5 3 0 255\n", "cannot be decoded"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\) is no image"),
+        (np.zeros(4, np.uint8), r"shape \(4,\) is no image"),
+    ],
+)
+def test_images_without_pixels_are_refused_by_row(item, message):
+    images = Images.from_items([COLOR, item])
+    for look in (images.decode, images.shape):
+        with pytest.raises(InputError, match=f"image in row 1.*{message}"):
+            look(1)
+    if not isinstance(item, np.ndarray):
+        assert images.corrupt() == [1]
+
+
+def frames(form: str, count: int) -> bytes:
+    first, *others = [Image.fromarray(np.full((5, 6, 3), 40 * i, np.uint8)) for i in range(count)]
+    more = {"save_all": True, "append_images": others} if others else {}
+    return encoded(first, form, **more)
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_an_animated_image_the_first_frame_is_taken_and_said_once(form):
+    still = Images.from_items([frames(form, 1)])
+    images = Images.from_items([frames(form, 1), frames(form, 3), frames(form, 2)])
+    assert images.corrupt() == []
+    images.decode(0)
+    with pytest.warns(UserWarning, match="row 1 is animated or has several pages"):
+        found = images.decode(1)
+    np.testing.assert_array_equal(found, still.decode(0))
+    np.testing.assert_array_equal(images.decode(2), still.decode(0))
+
+
+def test_an_image_of_one_pixel_is_enlarged():
+    images = Images.from_items([Image.new("L", (1, 1), 77), Image.new("RGB", (1, 1), (9, 8, 7))])
+    found = encode_images(images, size=(8, 8), channels=3)
+    assert (found[0] == 77).all()
+    assert (found[1] == torch.tensor([9, 8, 7]).view(3, 1, 1)).all()
+
+
+def test_a_mixed_set_is_encoded_to_one_shape(tmp_path):
+    """Sizes, modes, depths, orientation and containers, as they meet in one folder."""
+    rotated = Image.fromarray(COLOR)
+    exif = rotated.getexif()
+    exif[0x0112] = 6
+    path = tmp_path / "rotated.jpg"
+    rotated.save(path, exif=exif, quality=95)
+    grey = Image.fromarray(COLOR[..., 0])
+    items = [
+        path,
+        Image.fromarray(COLOR).convert("CMYK"),
+        grey.convert("1"),
+        Image.fromarray(COLOR[..., 0].astype(np.uint16) * 257),
+        encoded(Image.fromarray((COLOR[..., 0] / 255).astype(np.float32)), "TIFF"),
+        {"bytes": encoded(Image.fromarray(COLOR).convert("P")), "path": None},
+        Image.fromarray(COLOR).convert("PA"),
+        grey.convert("LA").resize((30, 40)),
+        COLOR[..., :1],
+        np.moveaxis(COLOR, 2, 0) / 255.0,
+    ]
+    images = Images.from_items(items)
+    encoded_images = encode_images(images, size=(9, 7), channels=3)
+    assert encoded_images.shape == (len(items), 3, 9, 7)
+    expected = torch.from_numpy(COLOR).permute(2, 0, 1)
+    for i in (3, 4, 8):  # grey, without loss
+        assert torch.equal(encoded_images[i], expected[:1].expand(3, -1, -1))
+    assert torch.equal(encoded_images[9], expected)
+    assert images.shape(0) == (7, 9, 3)  # stands upright

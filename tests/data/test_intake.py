@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mlexpert.data.as_trained import read_inputs
 from mlexpert.data.encode import encode_table
-from mlexpert.data.intake import read, read_inputs
+from mlexpert.data.intake import read
 from mlexpert.data.schema import describe
 
 RNG = np.random.default_rng(0)

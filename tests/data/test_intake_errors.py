@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mlexpert.data.intake import read, read_inputs
+from mlexpert.data.as_trained import read_inputs
+from mlexpert.data.intake import read
 from mlexpert.data.schema import describe
 from mlexpert.errors import InputError
 
@@ -68,8 +69,6 @@ LABELS = {
         {},
         "50 different numbers in 99 rows",
     ),
-    "lists": (with_label([[1], [2]] * 6), {}, "no column is recognised|holds no labels"),
-    "lists named": (with_label([[1], [2]] * 6), {"target": "label"}, "holds no labels"),
     "dates": (with_label(pd.date_range("2024", periods=N)), {}, "labels are str, int"),
     "unknown in test": (
         {"train": FRAME, "test": with_label([0, 7] * 6)},
@@ -84,7 +83,7 @@ LABELS = {
 }
 COLUMNS = {
     "target": (FRAME, {"target": "lable"}, "no column 'lable', named by target=.*mean 'label'"),
-    "target list": (FRAME, {"target": ["label"]}, "takes names of columns"),
+    "target list": (FRAME, {"target": ["label", 3]}, "takes names of columns, not a int"),
     "no target": (
         FRAME.rename(columns={"label": "z"}),
         {},

@@ -13,7 +13,6 @@ from mlexpert.data.examples import Examples
 from mlexpert.data.images import Images
 from mlexpert.data.leakage import Finding, audit
 from mlexpert.data.shortcuts import (
-    _cross_validated,
     _mean_auc,
     identifier_columns,
     order_dependence,
@@ -186,8 +185,8 @@ def test_a_strong_column_an_identifier_and_noise_are_not_telling():
 def test_categories_are_not_coded_by_the_rows_that_judge_them():
     classes = np.random.default_rng(0).integers(0, 2, 3000)
     pairs = pd.Series([f"k{i // 2}" for i in range(3000)])  # coding by all rows would give .88
-    folds = np.arange(3000) % 3
-    assert _cross_validated(pairs, classes, folds, threshold=0.0) == pytest.approx(0.5, abs=0.05)
+    found = telling_columns(pairs.to_frame("pair"), classes, threshold=0.0)
+    assert found == {"pair": pytest.approx(0.5, abs=0.05)}
 
 
 def test_rare_classes_are_kept_when_rows_are_drawn():
@@ -298,3 +297,69 @@ def test_a_planted_overlap_of_fashion_mnist_is_found_under_another_label(real_da
     findings = found({"train": images(train), "validation": images(test), "test": images(planted)})
     assert findings[CHECKS[1]].examples == (200,)
     assert findings[CHECKS[2]].count == 200
+
+
+# --- numbers and sets of labels
+
+
+def test_checks_of_numbers_say_what_does_not_apply():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=N), "y": rng.normal(size=N)})
+    findings = found({"all": Examples("tabular", frame, frame["x"] ** 2, objective="regression")})
+    assert findings["classes"].severity == "skipped"
+    assert "classes in validation" not in findings
+    assert findings["conflicting labels"].severity == "ok"
+    assert findings["row order"].severity == "ok"
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        lambda y, rng: 3 * y - 1,
+        lambda y, rng: np.arctan(y) + 1e-3 * rng.normal(size=len(y)),
+        lambda y, rng: pd.Series(np.clip(np.round(y, 1), -2, 2)).astype("str"),
+    ],
+)
+def test_a_column_that_gives_a_number_away_is_named(leak):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=4000)
+    y[0] = 1e4  # which alone would decide a plain R2
+    frame = pd.DataFrame({"leak": leak(y, rng), "strong": y + rng.normal(size=4000) / 4, "x": y**0})
+    telling = found({"all": Examples("tabular", frame, y, objective="regression")})
+    assert telling["telling columns"].examples == ("leak",)
+    assert "gives the number away: 'leak' (R2 of ranks" in telling["telling columns"].message
+
+
+def test_numbers_in_the_order_of_rows_and_of_equal_rows_are_noted():
+    values = np.sort(np.random.default_rng(0).normal(size=N))
+    frame = pd.DataFrame({"x": np.arange(N) // 2})
+    findings = found({"all": Examples("tabular", frame, values, objective="regression")})
+    assert findings["row order"].severity == "note"
+    assert "ordered by number (trend 1.00" in findings["row order"].message
+    assert findings["conflicting labels"].count == findings["repeated rows"].count * 2 > 0
+    assert "another number" in findings["conflicting labels"].message
+
+
+def test_checks_of_sets_of_labels():
+    targets = np.empty(N, dtype=object)
+    targets[:] = [("a",) if i % 2 else ("a", "b") if i % 3 else () for i in range(N)]
+    targets[5] = ("rare",)
+    rng = np.random.default_rng(0)
+    values = rng.permutation(N)
+    values[1] = values[0]
+    frame = pd.DataFrame({"x": values / 7})
+    findings = found({"all": Examples("tabular", frame, targets, objective="multilabel")}, seed=1)
+    assert findings["telling columns"].severity == "skipped"
+    assert findings["classes in test"].examples == ("'rare'",)
+    if findings["repeated rows"].count:
+        assert findings["conflicting labels"].count == 2
+
+
+@pytest.mark.parametrize("rows", [8, 400])
+def test_odd_columns_and_few_rows_of_numbers_are_audited(rows):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"none": np.full(rows, np.nan), "same": 1.0, "x": rng.normal(size=rows)})
+    frame["word"] = pd.Series(["a", None] * (rows // 2), dtype="str")
+    findings = found({"all": Examples("tabular", frame, frame["x"] * 2, objective="regression")})
+    severity = findings["telling columns"].severity
+    assert severity == ("skipped" if rows == 8 else "warning")

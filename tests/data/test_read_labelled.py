@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mlexpert.data.as_trained import read_inputs, read_labelled
 from mlexpert.data.encode import encode_table
-from mlexpert.data.intake import read, read_inputs, read_labelled
+from mlexpert.data.intake import read
 from mlexpert.data.schema import Schema, describe
 from mlexpert.errors import InputError
 

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,6 +24,7 @@ from mlexpert.data.schema import (
     Numeric,
     Schema,
     TextStats,
+    ValueStats,
     describe,
     schema_from_json,
     schema_to_json,
@@ -168,7 +170,7 @@ def test_mixed_images_have_the_median_size_and_three_channels():
 
 
 def test_image_statistics_read_no_more_than_the_sample(monkeypatch):
-    monkeypatch.setattr("mlexpert.data.schema.IMAGE_SAMPLE", 10)
+    monkeypatch.setattr("mlexpert.data.image_stats.IMAGE_SAMPLE", 10)
     read = []
     source = Images.from_items([encoded(np.full((2, 2), i, np.uint8)) for i in range(100)])
     decode = Images.decode
@@ -176,6 +178,84 @@ def test_image_statistics_read_no_more_than_the_sample(monkeypatch):
     stats = describe(images(source)).image
     assert read == list(range(0, 100, 11))
     assert stats.mean[0] == pytest.approx(49.5 / 255)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["stack", "floats", "items"])
+def test_moments_of_patches_are_those_of_unfold(channels, form):
+    stack = RNG.integers(0, 256, (9, 5, 7, channels), dtype=np.uint8)
+    stack = np.maximum.accumulate(stack, axis=2)  # neighbours that are alike
+    source = {
+        "stack": lambda: Images.from_array(stack),
+        "floats": lambda: Images.from_array((stack / 255).astype(np.float32)),
+        "items": lambda: Images.from_items([encoded(image.squeeze()) for image in stack]),
+    }[form]()
+    stats = describe(images(source)).image
+    pixels = torch.from_numpy(stack / 255).permute(0, 3, 1, 2)
+    mean = pixels.mean((0, 2, 3), keepdim=True)
+    std = pixels.std((0, 2, 3), keepdim=True, correction=0)
+    patches = torch.nn.functional.unfold((pixels - mean) / std, 2)  # (N, 4C, P)
+    flat = patches.transpose(1, 2).flatten(0, 1)
+    expected = flat.T @ flat / len(flat)
+    np.testing.assert_allclose(stats.patch_covariance, expected, rtol=1e-4, atol=1e-5)
+    assert expected.diag().min() > 0.5
+    assert np.abs(expected.numpy() - np.eye(4 * channels)).max() > 0.3
+
+
+def test_moments_of_patches_need_one_size_and_two_pixels_each_way():
+    mixed = Images.from_items([np.zeros((4, 4 + i), np.uint8) for i in range(3)])
+    thin = Images.from_array(np.zeros((3, 1, 8), np.uint8))
+    constant = Images.from_array(np.full((3, 4, 4), 9, np.uint8))
+    assert describe(images(mixed)).image.patch_covariance == ()
+    assert describe(images(thin)).image.patch_covariance == ()
+    np.testing.assert_allclose(describe(images(constant)).image.patch_covariance, np.zeros((4, 4)))
+
+
+def test_moments_of_patches_look_at_few_images(monkeypatch):
+    stack = RNG.integers(0, 256, (50, 4, 4, 1), dtype=np.uint8)
+    monkeypatch.setattr("mlexpert.data.image_stats.PATCH_SAMPLE", 8)
+    stats = describe(images(Images.from_array(stack))).image
+    few = stack[np.linspace(0, 49, 8).round().astype(int)] / 255
+    corner = (few[:, :-1, :-1] - stats.mean[0]) / stats.std[0]
+    assert stats.patch_covariance[0][0] == pytest.approx((corner**2).mean(), rel=1e-9)
+
+
+def test_labels_are_counted_by_the_rows_that_have_them():
+    targets = np.empty(5, dtype=object)
+    targets[:] = [("b",), (), ("a", "b"), ("b",), ("a", "c")]
+    frame = pd.DataFrame({"x": np.arange(5.0)})
+    schema = describe(Examples("tabular", frame, targets, "multilabel", part="train"))
+    assert (schema.classes, schema.class_counts) == (("a", "b", "c"), (2, 3, 1))
+    assert (schema.num_rows, schema.num_examples, schema.num_outputs) == (5, 5, 3)
+    assert schema_from_json(json.loads(json.dumps(schema_to_json(schema)))) == schema
+    one = describe(
+        Examples("tabular", frame, targets, "multilabel", part="train").select(np.arange(2))
+    )
+    assert (one.classes, one.class_counts) == (("b",), (1,))
+
+
+def test_numbers_have_moments_and_no_classes():
+    targets = np.array([1.0, 4.0, -2.0, 0.5])
+    frame = pd.DataFrame({"x": np.arange(4.0)})
+    schema = describe(Examples("tabular", frame, targets, "regression", part="train"))
+    assert schema.values == ValueStats(targets.mean(), targets.std(), -2.0, 4.0)
+    assert (schema.classes, schema.num_rows, schema.num_outputs) == ((), 4, 1)
+    again = schema_from_json(json.loads(json.dumps(schema_to_json(schema))))
+    assert again == schema
+    assert isinstance(again.values, ValueStats)
+
+
+def test_a_schema_saved_before_objectives_still_loads():
+    stack = RNG.integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    schema = describe(images(Images.from_array(stack)))
+    old = json.loads(json.dumps(schema_to_json(schema)))
+    for name in ("objective", "num_rows", "values"):
+        del old[name]
+    del old["image"]["patch_covariance"]
+    loaded = schema_from_json(old)
+    assert (loaded.objective, loaded.values, loaded.num_examples) == ("classification", None, 6)
+    assert loaded.image.patch_covariance == ()
+    assert loaded.classes == schema.classes
 
 
 names = st.text(max_size=5)
@@ -192,7 +272,14 @@ columns = st.one_of(
 )
 pair = st.tuples(floats, floats)
 image_stats = st.builds(
-    ImageStats, st.just(1), st.integers(), st.integers(), st.booleans(), pair, pair
+    ImageStats,
+    st.just(1),
+    st.integers(),
+    st.integers(),
+    st.booleans(),
+    pair,
+    pair,
+    st.lists(pair, max_size=2).map(tuple),
 )
 schemas = labels.flatmap(
     lambda classes: st.builds(
@@ -204,6 +291,9 @@ schemas = labels.flatmap(
         image=st.none() | image_stats,
         text=st.none() | st.builds(TextStats, names, st.integers(), st.integers(), st.integers()),
         columns=st.lists(columns, max_size=3).map(tuple),
+        objective=st.sampled_from(["classification", "multilabel", "regression"]),
+        num_rows=st.integers(),
+        values=st.none() | st.builds(ValueStats, floats, floats, floats, floats),
     )
 )  # fmt: skip
 

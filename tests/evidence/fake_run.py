@@ -17,9 +17,9 @@ from safetensors.numpy import save_file
 
 from mlexpert.data.ledger import Ledger
 from mlexpert.data.schema import Schema, schema_to_json
-from mlexpert.evidence.bootstrap import bootstrap_intervals
+from mlexpert.evidence.bootstrap import intervals_of
 from mlexpert.evidence.metrics import classification_metrics
-from mlexpert.evidence.subgroups import subgroup_gaps, subgroup_metrics
+from mlexpert.evidence.subgroups import subgroups_of
 
 FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -138,21 +138,16 @@ def _save_subgroups(run_dir: Path, part: str, arrays, kind: Kind, counts) -> Non
         return
     rng = np.random.default_rng(7)
     size = len(arrays["targets"])
-    found = subgroup_metrics(
-        arrays["probabilities"],
-        arrays["decisions"],
-        arrays["targets"],
-        pd.DataFrame(
-            {
-                "sex": rng.choice(["female", "male", None], size, p=[0.7, 0.25, 0.05]),
-                "age": rng.normal(52, 14, size).round(),
-                "site <b>&": rng.choice(["Basel", "<i>Lyon", "Kyoto"], size, p=[0.93, 0.06, 0.01]),
-                "device": "A 200",
-            }
-        ),
-        train_counts=counts,
+    frame = pd.DataFrame(
+        {
+            "sex": rng.choice(["female", "male", None], size, p=[0.7, 0.25, 0.05]),
+            "age": rng.normal(52, 14, size).round(),
+            "site <b>&": rng.choice(["Basel", "<i>Lyon", "Kyoto"], size, p=[0.93, 0.06, 0.01]),
+            "device": "A 200",
+        }
     )
-    text = json.dumps(_plain({"rows": found, "gaps": subgroup_gaps(found)}))
+    found = subgroups_of("classification", arrays, frame, train_counts=counts)
+    text = json.dumps(_plain(found))
     (run_dir / "predictions" / f"{part}_subgroups.json").write_text(text)
 
 
@@ -192,13 +187,7 @@ def _open_test(run_dir: Path, rng, kind: Kind, counts, log_prior) -> None:
     _save(run_dir, "test", arrays)
     _save_subgroups(run_dir, "test", arrays, kind, counts)
     metrics = _metrics(arrays, counts)
-    found = bootstrap_intervals(
-        arrays["probabilities"],
-        arrays["decisions"],
-        arrays["targets"],
-        train_counts=counts,
-        resamples=200,
-    )
+    found = intervals_of("classification", arrays, train_counts=counts, resamples=200)
     ledger = Ledger(FINGERPRINT, home=run_dir / "home")
     openings = []
     for number in range(1, kind.openings + 1):

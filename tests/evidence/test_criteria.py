@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mlexpert.data.ledger import Ledger
-from mlexpert.evidence.criteria import class_shift, largest_ece, prior_loss, verdicts
+from mlexpert.evidence.class_guardrails import class_shift, largest_ece, prior_loss
+from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.metrics import classification_metrics
 from mlexpert.evidence.predictions import Predictions
 from mlexpert.evidence.record import PartRecord, read_run

@@ -9,8 +9,8 @@ from sklearn import metrics as sk
 
 from mlexpert.errors import InputError
 from mlexpert.evidence.curves import precision_recall, reliability
+from mlexpert.evidence.metric_table import METRICS
 from mlexpert.evidence.metrics import (
-    HIGHER_IS_BETTER,
     WeightedMetrics,
     classification_metrics,
     confusion_matrix,
@@ -103,8 +103,10 @@ def test_calibration_error_agrees_with_torchmetrics(num_classes):
 def test_a_certain_and_right_classifier_is_calibrated_and_perfect():
     targets = np.array([0, 1, 2, 2])
     values = classification_metrics(np.eye(3)[targets], targets, targets, train_counts=[200, 50, 5])
-    for name, higher in HIGHER_IS_BETTER.items():
-        assert values[name] == pytest.approx(1.0 if higher else 0.0, abs=1e-6), name
+    assert len(values) == 17
+    for name, value in values.items():
+        best = 1.0 if METRICS[name].better == "higher" else 0.0
+        assert value == pytest.approx(best, abs=1e-6), name
 
 
 def test_shot_groups_split_at_more_than_100_and_fewer_than_20_training_rows():

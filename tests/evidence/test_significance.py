@@ -8,11 +8,11 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from mlexpert.errors import InputError
-from mlexpert.evidence.metrics import HIGHER_IS_BETTER, classification_metrics
+from mlexpert.evidence.metrics import classification_metrics
 from mlexpert.evidence.predictions import Predictions
 from mlexpert.evidence.significance import (
-    bootstrap_intervals,
     holm,
+    intervals_of,
     mcnemar,
     nadeau_bengio,
     paired_bootstrap,
@@ -30,10 +30,15 @@ def sample(num_examples: int = 400, num_classes: int = 3, seed: int = 0, skill: 
     return probabilities, probabilities.argmax(axis=1), targets
 
 
+def intervals(probabilities, decisions, targets, **options):
+    arrays = {"probabilities": probabilities, "decisions": decisions, "targets": targets}
+    return intervals_of("classification", arrays, **options)
+
+
 class TestBootstrapIntervals:
     def test_accuracy_interval_is_the_binomial_one(self):
         probabilities, decisions, targets = sample(2000)
-        interval = bootstrap_intervals(
+        interval = intervals(
             probabilities, decisions, targets, train_counts=[200] * 3, resamples=2000
         )["accuracy"]
         accuracy = (decisions == targets).mean()
@@ -44,9 +49,9 @@ class TestBootstrapIntervals:
 
     def test_agrees_with_scipy_on_a_rank_metric(self):
         probabilities, decisions, targets = sample(300, 2)
-        ours = bootstrap_intervals(
-            probabilities, decisions, targets, train_counts=[90, 9], resamples=2000
-        )["pr_auc"]
+        ours = intervals(probabilities, decisions, targets, train_counts=[90, 9], resamples=2000)[
+            "pr_auc"
+        ]
         theirs = stats.bootstrap(
             (targets == 1, probabilities[:, 1]),
             sk.average_precision_score,
@@ -61,9 +66,9 @@ class TestBootstrapIntervals:
     def test_seeded_and_complete(self):
         arrays = sample(100)
         one, same, other = (
-            bootstrap_intervals(*arrays, train_counts=[200] * 3, seed=seed) for seed in (3, 3, 4)
+            intervals(*arrays, train_counts=[200] * 3, seed=seed) for seed in (3, 3, 4)
         )
-        assert list(one) == list(HIGHER_IS_BETTER)
+        assert list(one) == list(classification_metrics(*arrays, train_counts=[200] * 3))
         assert repr(one) == repr(same) != repr(other)
 
     def test_groups_are_drawn_whole(self):
@@ -74,7 +79,7 @@ class TestBootstrapIntervals:
         counts = [200] * 3
 
         def width(arrays, groups=None):
-            found = bootstrap_intervals(*arrays, train_counts=counts, groups=groups)["brier"]
+            found = intervals(*arrays, train_counts=counts, groups=groups)["brier"]
             return found.high - found.low
 
         assert width(copies, groups) == pytest.approx(width(single), rel=1e-9)
@@ -83,7 +88,7 @@ class TestBootstrapIntervals:
     def test_degenerate_metrics_say_so(self):
         targets = np.array([0] * 30 + [1])
         probabilities = np.eye(2)[targets] * 0.8 + 0.1
-        found = bootstrap_intervals(probabilities, targets, targets, train_counts=[200, 50])
+        found = intervals(probabilities, targets, targets, train_counts=[200, 50])
         assert found["accuracy"].low == found["accuracy"].high == 1.0
         assert "same on every resample" in found["accuracy"].note
         share = found["pr_auc"].note
@@ -93,7 +98,7 @@ class TestBootstrapIntervals:
         assert found["few_shot"].note == "undefined on these examples"
 
     def test_one_group_cannot_be_resampled(self):
-        found = bootstrap_intervals(*sample(50), train_counts=[9] * 3, groups=np.zeros(50))
+        found = intervals(*sample(50), train_counts=[9] * 3, groups=np.zeros(50))
         assert np.isnan(found["accuracy"].low)
         assert "single" in found["accuracy"].note
 
@@ -102,9 +107,9 @@ class TestBootstrapIntervals:
         targets = np.repeat(np.arange(40), 20)
         decisions = np.where(np.arange(800) % 2, targets, (targets + 1) % 40)
         probabilities = np.full((800, 40), 1 / 40)
-        found = bootstrap_intervals(
-            probabilities, decisions, targets, train_counts=[50] * 40, resamples=200
-        )["worst_class_recall"]
+        found = intervals(probabilities, decisions, targets, train_counts=[50] * 40, resamples=200)[
+            "worst_class_recall"
+        ]
         assert found.value == 0.5
         assert found.high < found.value
         assert "beside its value" in found.note
@@ -113,7 +118,7 @@ class TestBootstrapIntervals:
         arrays = sample(10_000, 10)
         start = time.process_time()
         # A quarter of the usual resamples: 1000 of them have 10 seconds.
-        bootstrap_intervals(*arrays, train_counts=[100] * 10, resamples=250)
+        intervals(*arrays, train_counts=[100] * 10, resamples=250)
         assert time.process_time() - start < 2.5
 
     @pytest.mark.parametrize(
@@ -126,7 +131,7 @@ class TestBootstrapIntervals:
     )
     def test_refuses(self, options, message):
         with pytest.raises(InputError, match=message):
-            bootstrap_intervals(*sample(50), train_counts=[9] * 3, **options)
+            intervals(*sample(50), train_counts=[9] * 3, **options)
 
 
 class TestPairedBootstrap:
@@ -316,7 +321,5 @@ class TestHolm:
 def test_interval_value_is_the_metric():
     arrays = sample(80)
     values = classification_metrics(*arrays, train_counts=[9] * 3)
-    intervals = bootstrap_intervals(*arrays, train_counts=[9] * 3)
-    assert {name: one.value for name, one in intervals.items()} == pytest.approx(
-        values, nan_ok=True
-    )
+    found = intervals(*arrays, train_counts=[9] * 3)
+    assert {name: one.value for name, one in found.items()} == pytest.approx(values, nan_ok=True)

@@ -67,7 +67,7 @@ def net(dropout: float = 0.0) -> nn.Module:
     return nn.Sequential(nn.Linear(5, 8), nn.Dropout(dropout), nn.ReLU(), nn.Linear(8, 2))
 
 
-def scores(logits: Tensor, targets: Tensor) -> dict[str, float]:
+def scores(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> dict[str, float]:
     return {"log_loss": nn.functional.cross_entropy(logits, targets).item()}
 
 
@@ -170,7 +170,9 @@ def test_best_epoch_is_kept_and_patience_stops(tmp_path: Path) -> None:
     curve = iter([0.9, 0.5, 0.6, 0.7, 0.8, 0.1])
     seen: list[Tensor] = []
 
-    def evaluate(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    def evaluate(
+        logits: Tensor, targets: Tensor, weights_of_rows: Tensor | None
+    ) -> dict[str, float]:
         seen.append(weights(here.model).clone())
         return {"log_loss": next(curve)}
 

@@ -21,14 +21,17 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(flip.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor:
-    """Pad every image with zeros on all sides and cut a window of the old size from a random place.
+def random_crop(
+    images: Tensor, padding: int, generator: torch.Generator, *, reflect: bool = False
+) -> Tensor:
+    """Pad every image on all sides and cut a window of the old size from a random place.
 
     Args:
         images: (B, C, H, W).
         padding: Pixels on each side; an image moves by up to this many pixels in each direction. 0
             changes nothing.
         generator: Source of chance. It may live on another device than the images.
+        reflect: Whether the padding mirrors the image; else it is zero.
 
     Returns:
         (B, C, H, W), a new tensor (or `images` itself where `padding` is 0).
@@ -36,13 +39,11 @@ def random_crop(images: Tensor, padding: int, generator: torch.Generator) -> Ten
     if padding == 0:
         return images
     num_images, _, height, width = images.shape
-    shift = torch.randint(
-        2 * padding + 1, (2, num_images, 1), generator=generator, device=generator.device
+    down, right = torch.randint(
+        2 * padding + 1, (2, num_images), generator=generator, device=generator.device
     ).to(images.device)
-    rows = shift[0] + torch.arange(height, device=images.device)  # (B, H)
-    columns = shift[1] + torch.arange(width, device=images.device)  # (B, W)
-    batch = torch.arange(num_images, device=images.device).view(-1, 1, 1)
-    # Channels go last for the gather: one index then moves a whole pixel.
-    padded = F.pad(images, (padding,) * 4).permute(0, 2, 3, 1)
-    cropped = padded[batch, rows.unsqueeze(2), columns.unsqueeze(1)]  # (B, H, W, C)
-    return cropped.permute(0, 3, 1, 2).contiguous()
+    padded = F.pad(images, (padding,) * 4, mode="reflect" if reflect else "constant")
+    # A view of all windows, of which an index copies one for each image, whole rows at a time.
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)
+    batch = torch.arange(num_images, device=images.device)
+    return windows[batch, :, down, right]

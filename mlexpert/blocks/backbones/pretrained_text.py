@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +12,30 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.blocks.backbones.restoring import restored_folder, restoring
+from mlexpert.blocks.layers.low_rank import add_low_rank
+from mlexpert.blocks.repeated_blocks import behind_blocks
 from mlexpert.errors import InputError
 
 __all__ = ["ENCODER_FOLDER", "PretrainedText", "restoring"]
 
 ENCODER_FOLDER = "encoder"
 """Where, inside a saved model's folder, the encoder's configuration and tokenizer lie."""
+KNOWN_ENCODERS = (
+    "answerdotai/ModernBERT-base",
+    "bert-base-cased",
+    "bert-base-multilingual-cased",
+    "bert-base-uncased",
+    "distilbert-base-uncased",
+    "google-bert/bert-base-uncased",
+    "google/electra-small-discriminator",
+    "microsoft/deberta-v3-base",
+    "FacebookAI/roberta-base",
+    "FacebookAI/xlm-roberta-base",
+    "roberta-base",
+    "sentence-transformers/all-MiniLM-L6-v2",
+    "xlm-roberta-base",
+)
+"""Names of encoders that a slip of the hand is compared with; any other works as well."""
 
 
 class PretrainedText(nn.Module):
@@ -28,17 +47,22 @@ class PretrainedText(nn.Module):
     Args:
         name: Name on the hub, or a local folder with a configuration, weights and a tokenizer.
         num_classes: Outputs K.
+        lora_rank: Rank of the updates that are trained in place of the encoder's weights; 0 trains
+            the weights.
+        dropout: Share of features dropped in training; None leaves it as the encoder has it.
 
     Attributes:
         encoder: The model of the transformers library.
         tokenizer: Its tokenizer.
 
     Raises:
-        InputError: If the name is unknown, the hub cannot be reached, or the model is no encoder
-            with a tokenizer.
+        InputError: If the name is unknown, the hub cannot be reached, the weights do not fit the
+            configuration, or the model is no encoder with a tokenizer.
     """
 
-    def __init__(self, name: str, *, num_classes: int) -> None:
+    def __init__(
+        self, name: str, *, num_classes: int, lora_rank: int = 0, dropout: float | None = None
+    ) -> None:
         super().__init__()
         folder = restored_folder()
         source = name if folder is None else str(folder / ENCODER_FOLDER)
@@ -52,6 +76,12 @@ class PretrainedText(nn.Module):
             )
         pad = self.tokenizer.pad_token_id
         self.pad_id = 0 if pad is None else int(pad)
+        if dropout is not None:
+            for module in self.encoder.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = dropout
+        if lora_rank:
+            add_low_rank(self.encoder, lora_rank)
 
     @property
     def tokenizer_json(self) -> str:
@@ -127,18 +157,42 @@ def _load(source: str, num_classes: int, *, weights: bool) -> tuple[Any, Any]:
         )
         if weights:
             # A head of another task is replaced by a new one of the right size.
-            encoder = AutoModelForSequenceClassification.from_pretrained(
+            encoder, found = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 config=config,
                 ignore_mismatched_sizes=True,
+                output_loading_info=True,
                 dtype=torch.float32,
                 trust_remote_code=False,
             )
+            _check_weights(source, encoder, found)
         else:
             encoder = AutoModelForSequenceClassification.from_config(
                 config, dtype=torch.float32, trust_remote_code=False
             )
     return encoder, tokenizer
+
+
+def _check_weights(source: str, encoder: nn.Module, found: dict[str, Any]) -> None:
+    """Refuse weights that leave a part of the encoder at random; only what is behind it may be."""
+    new = behind_blocks(encoder)
+    shapes = {name: tuple(value.shape) for name, value in encoder.named_parameters()}
+    wrong = [
+        f"{name} is {tuple(there)} in the file, {tuple(here)} in the model"
+        for name, there, here in sorted(found["mismatched_keys"])
+        if name not in new
+    ]
+    wrong += [
+        f"{name} {shapes[name]} is missing"
+        for name in shapes
+        if name in found["missing_keys"] and name not in new
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+        raise InputError(
+            f"The weights of {source!r} do not fit its config.json: {'; '.join(wrong[:5])}{more}. "
+            "Take weights and config.json from one and the same model."
+        )
 
 
 @contextmanager
@@ -175,11 +229,19 @@ def _explained(source: str) -> Iterator[None]:
             ) from error
         raise InputError(
             f"No encoder {source!r}: it is no folder here, and the hub did not give it "
-            f"({_first_line(error)}) Check the name; without a network, name a local folder that "
-            "holds the model."
+            f"({_first_line(error)}){_nearest(source)} Check the name; without a network, name a "
+            "local folder that holds the model."
         ) from error
     except (ValueError, KeyError, ImportError) as error:
         raise InputError(f"{source!r} cannot classify texts: {_first_line(error)}") from error
+
+
+def _nearest(source: str) -> str:
+    """Return " Did you mean ...?" of the encoders beside a folder, and of those most in use."""
+    beside = Path(source).parent
+    folders = [str(path.parent) for path in beside.glob("*/config.json")] if beside.is_dir() else []
+    near = difflib.get_close_matches(source, [*folders, *KNOWN_ENCODERS], n=3, cutoff=0.7)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _first_line(error: Exception) -> str:

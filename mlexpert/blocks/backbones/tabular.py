@@ -8,8 +8,7 @@ members at once, because a random number costs a CPU about as much as the produc
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +16,13 @@ from torch import Tensor, nn
 
 from mlexpert.blocks.layers.category_embedding import CategoryEmbedding
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
-from mlexpert.blocks.layers.member_scale import MemberScale
+from mlexpert.blocks.layers.member_linear import MemberLinear
+from mlexpert.blocks.layers.member_mean import mean_of_classes
 from mlexpert.blocks.layers.numeric_embedding import NumericEmbedding
 
 
 class TabularEnsemble(nn.Module):
-    """Classifies rows of numbers and category codes by the mean of its members' probabilities.
+    """Predicts from rows of numbers and category codes by the mean of its members.
 
     Train it by the mean of the members' losses: under the loss of their mean they would lean on one
     another.
@@ -31,7 +31,8 @@ class TabularEnsemble(nn.Module):
         columns: What each of the D input columns is. For a number, its sorted training quantiles at
             levels evenly spaced over 0..1, as many for every column; for a category, the number of
             its codes, including 0 for missing and 1 for unseen.
-        num_classes: Classes, K.
+        num_outputs: Outputs, K: classes, labels, or one for a number.
+        mean: Makes the members' outputs (B, M, K) one (B, K) in evaluation.
         num_members: Members, M (k in the paper).
         width: Features of a hidden layer.
         depth: Hidden layers.
@@ -40,14 +41,15 @@ class TabularEnsemble(nn.Module):
         embedding_size: Features that a numeric column becomes, and a category at most.
 
     Raises:
-        ValueError: If there are no columns, or a column is not as said above.
+        ValueError: If there are no columns, a column is not as said above, or `depth` is below 1.
     """
 
     def __init__(
         self,
         columns: Sequence[Sequence[float] | int],
-        num_classes: int,
+        num_outputs: int,
         *,
+        mean: Callable[[Tensor], Tensor] = mean_of_classes,
         num_members: int = 16,
         width: int = 128,
         depth: int = 2,
@@ -58,6 +60,8 @@ class TabularEnsemble(nn.Module):
         super().__init__()
         if not columns:
             raise ValueError("a table needs at least one column")
+        if depth < 1:
+            raise ValueError(f"members differ in a hidden layer, so there is one; depth is {depth}")
         self.numeric = [i for i, column in enumerate(columns) if not isinstance(column, int)]
         self.categorical = [i for i, column in enumerate(columns) if isinstance(column, int)]
         quantiles = [column for column in columns if not isinstance(column, int)]
@@ -65,39 +69,40 @@ class TabularEnsemble(nn.Module):
         sizes = [min(embedding_size, (count + 1) // 2) for count in num_codes]
         self.numbers = NumericEmbedding(quantiles, num_bins, embedding_size)
         self.categories = nn.ModuleList(map(CategoryEmbedding, num_codes, sizes))
-        widths = [len(quantiles) * embedding_size + sum(sizes)] + [width] * depth
-        self.members = MemberScale(num_members, widths[0])
-        self.hidden = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
-        self.heads = GroupedLinear(num_members, widths[-1], num_classes)
-        self.dropout = dropout
+        num_features = len(quantiles) * embedding_size + sum(sizes)
+        self.members = MemberLinear(num_members, num_features, width)
+        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        self.heads = GroupedLinear(num_members, width, num_outputs)
+        self.mean, self.dropout = mean, dropout
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Classify rows.
+        """Predict from rows.
 
         Args:
             inputs: (B, D) float32: numbers as they are, NaN where missing, and category codes.
 
         Returns:
-            In training the members' logits (B, M, K); otherwise (B, K), the logarithm of the mean
-            of the members' probabilities.
+            In training the members' outputs (B, M, K), otherwise their mean (B, K), in float32.
         """
-        features = self.members(self._features(inputs))  # (B, M, F)
+        # Half precision is for the large products: a number that comes in or is to come out
+        # would have three digits, and casting so little takes longer than it saves.
+        with torch.autocast(inputs.device.type, enabled=False):
+            embedded = self._features(inputs)
+        features = self._drop(F.relu(self.members(embedded)))  # (M, B, F)
         for layer in self.hidden:
             features = self._drop(F.relu(layer(features)))
-        logits = self.heads(features)
-        if self.training:
-            return logits
-        members = torch.log_softmax(logits.float(), dim=-1)
-        return members.logsumexp(dim=1) - math.log(members.shape[1])
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs = self.heads(features.transpose(0, 1).float())
+        return outputs if self.training else self.mean(outputs)
 
     def _features(self, inputs: Tensor) -> Tensor:
         embedded = [self.numbers(inputs[:, self.numeric]).flatten(1)]
         for index, embed in zip(self.categorical, self.categories, strict=True):
-            embedded.append(embed(inputs[:, index]).to(embedded[0].dtype))
+            embedded.append(embed(inputs[:, index]))
         return torch.cat(embedded, dim=1)
 
     def _drop(self, features: Tensor) -> Tensor:
         if not self.training or self.dropout == 0.0:
             return features
-        kept = torch.ones_like(features[:, :1])  # (B, 1, F): the same for all members
+        kept = torch.ones_like(features[:1])  # (1, B, F): the same for all members
         return features * F.dropout(kept, self.dropout)

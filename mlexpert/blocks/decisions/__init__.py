@@ -1,1 +1,1 @@
-"""From logits to calibrated probabilities and to a chosen class, fitted on validation."""
+"""From what a model returns to calibrated probabilities and decisions, fitted on validation."""

@@ -12,10 +12,10 @@ class Decision:
     """The fitted numbers of a decision rule.
 
     Attributes:
-        temperature: What logits are divided by before the softmax.
-        tau: Strength of the correction by the training prior; 0 is plain argmax.
+        temperature: What logits are divided by before the softmax or sigmoid; 1 for regression.
+        tau: Strength of the correction by the training prior; 0 where there is none.
         rule: How they were chosen, as a sentence for the report.
-        rarest_rows: Validation rows of the class that has the fewest.
+        rarest_rows: Validation rows of the class or label that has the fewest; 0 for regression.
     """
 
     temperature: float
@@ -25,16 +25,26 @@ class Decision:
 
 
 class DecisionRule(nn.Module):
-    """Turns logits into calibrated probabilities and into a chosen class."""
+    """Turns what a model returns into calibrated probabilities and into decisions."""
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return calibrated probabilities (N, K) under the natural prior."""
+        """Return calibrated probabilities (N, K) under the natural prior; numbers for regression.
+
+        Args:
+            logits: (N, K), or (N, M, K) for the members of an ensemble.
+        """
         raise NotImplementedError
 
     def decide(self, logits: Tensor) -> Tensor:
-        """Return the chosen class (N,)."""
+        """Return the chosen class (N,), labels (N, K) as bool, or numbers (N,)."""
         raise NotImplementedError
 
-    def fit(self, logits: Tensor, targets: Tensor) -> Decision:
-        """Choose what is to be chosen on validation logits (N, K) and targets (N,)."""
+    def fit(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Decision:
+        """Choose what is to be chosen on validation.
+
+        Args:
+            logits: (N, K) or (N, M, K) of the validation rows.
+            targets: (N,) class indices or numbers, or (N, K) labels.
+            weights: (N,) how much each row counts, or None where all count alike.
+        """
         raise NotImplementedError

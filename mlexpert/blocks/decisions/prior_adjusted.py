@@ -72,18 +72,20 @@ class PriorAdjusted(DecisionRule):
         )
 
     @torch.no_grad()
-    def fit(self, logits: Tensor, targets: Tensor) -> Decision:
+    def fit(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Decision:
         """Choose the temperature, and tau where validation has rows enough.
 
         Args:
             logits: (N, K) or (N, M, K) of the validation rows.
             targets: (N,) class indices.
+            weights: (N,) how much each row counts, or None where all count alike.
 
         Returns:
             What was chosen and why.
         """
-        self.temperature.fill_(fit_temperature(logits, targets))
-        counts = torch.bincount(targets, minlength=len(self.log_prior))
+        self.temperature.fill_(fit_temperature(logits, targets, weights))
+        mass = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights
+        counts = torch.bincount(targets[mass > 0], minlength=len(self.log_prior))
         rarest = int(counts.min())
         if rarest < MIN_ROWS_PER_CLASS:
             tau = 1.0
@@ -92,23 +94,27 @@ class PriorAdjusted(DecisionRule):
                 f"and tau is tuned from {MIN_ROWS_PER_CLASS} upwards"
             )
         else:
-            tau, rule = self._tune(log_probabilities(logits, self.temperature), targets, counts)
+            log_p = log_probabilities(logits, self.temperature)
+            tau, rule = self._tune(log_p, targets, mass.double())
         self.tau.fill_(tau)
         return Decision(temperature=float(self.temperature), tau=tau, rule=rule, rarest_rows=rarest)
 
-    def _tune(self, log_p: Tensor, targets: Tensor, counts: Tensor) -> tuple[float, str]:
+    def _tune(self, log_p: Tensor, targets: Tensor, mass: Tensor) -> tuple[float, str]:
         """Return the tau of the best balanced accuracy, or 1 where the gain is within its error."""
         hits = {tau: (log_p - tau * self.log_prior).argmax(dim=1) == targets for tau in TAU_GRID}
-        recall = {
-            tau: _mean_per_class(hit.double(), targets, counts).mean() for tau, hit in hits.items()
-        }
+        in_class = _sum_per_class(mass, targets, len(self.log_prior))
+
+        def mean(values: Tensor) -> Tensor:  # (N,) to (K,)
+            return _sum_per_class(values * mass, targets, len(in_class)) / in_class
+
+        recall = {tau: mean(hit.double()).mean() for tau, hit in hits.items()}
         best = max(TAU_GRID, key=lambda tau: (float(recall[tau]), -abs(tau - 1.0)))
         # The two rules are judged on the same rows, so the error is that of their paired
-        # difference.
+        # difference; weights leave as many rows as would vary as much alone (Kish 1965).
         change = hits[best].double() - hits[1.0].double()
-        mean = _mean_per_class(change, targets, counts)
-        variance = _mean_per_class(change.square(), targets, counts) - mean.square()
-        error = (variance / counts).sum().sqrt() / len(counts)
+        variance = mean(change.square()) - mean(change).square()
+        rows = in_class.square() / _sum_per_class(mass.square(), targets, len(in_class))
+        error = (variance / rows).sum().sqrt() / len(in_class)
         gain = float(recall[best] - recall[1.0])
         if gain <= float(error):
             why = f"no other of {len(TAU_GRID)} values was better by more than a standard error"
@@ -117,11 +123,6 @@ class PriorAdjusted(DecisionRule):
         return best, f"tau = {best:g}: {why}"
 
 
-def _mean_per_class(values: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
-    """Return the mean (K,) of `values` (N,) over the rows of each class."""
-    return (
-        torch.zeros(len(counts), dtype=values.dtype, device=values.device).index_add_(
-            0, targets, values
-        )
-        / counts
-    )
+def _sum_per_class(values: Tensor, targets: Tensor, num_classes: int) -> Tensor:
+    """Return the sum (K,) of `values` (N,) over the rows of each class."""
+    return values.new_zeros(num_classes).index_add_(0, targets, values)

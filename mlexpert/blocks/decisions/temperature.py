@@ -18,12 +18,17 @@ PRIOR_DEVIATION = 1.0
 that are all classified correctly would drive T to zero and every confidence to 1."""
 
 
-def log_probabilities(logits: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+def log_probabilities(
+    logits: Tensor, temperature: Tensor | float = 1.0, log_weight: Tensor | None = None
+) -> Tensor:
     """Return the logarithm of softmax(logits / temperature).
 
     Args:
         logits: (N, K), or (N, M, K) for M members of an ensemble, whose probabilities are averaged.
         temperature: Scalar above 0; 1 changes nothing.
+        log_weight: (K,) logarithms of the class weights that the model was trained with: its
+            probabilities are divided by them, and are those of the natural prior again (Saerens et
+            al. 2002, doi:10.1162/089976602753284446, equation 4). None: there were none.
 
     Returns:
         (N, K), in float32 or the logits' own type where that is wider.
@@ -32,18 +37,23 @@ def log_probabilities(logits: Tensor, temperature: Tensor | float = 1.0) -> Tens
     log_p = torch.log_softmax(wide / temperature, dim=-1)
     if log_p.ndim == 3:
         log_p = log_p.logsumexp(dim=1) - math.log(log_p.shape[1])
-    return log_p
+    return log_p if log_weight is None else torch.log_softmax(log_p - log_weight, dim=-1)
 
 
-def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+def fit_temperature(
+    logits: Tensor,
+    targets: Tensor,
+    weights: Tensor | None = None,
+    *,
+    log_weight: Tensor | None = None,
+) -> float:
     """Choose the temperature that gives the held-out targets the highest likelihood.
-
-    The search runs over log T between 0.02 and 50: a grid, which a second minimum does not mislead,
-    then a golden-section search around its best point.
 
     Args:
         logits: (N, K) or (N, M, K) of rows that the model was not trained on.
         targets: (N,) class indices.
+        weights: (N,) how much each row counts, or None where all count alike.
+        log_weight: As in `log_probabilities`.
 
     Returns:
         The temperature; 1.0 where there are no rows.
@@ -51,16 +61,48 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     Raises:
         ValueError: If a logit is NaN or infinite.
     """
-    if not len(targets):
+    rows = targets.view(-1, 1)
+
+    def log_likelihood(wide: Tensor, temperature: float) -> Tensor:
+        return log_probabilities(wide, temperature, log_weight).gather(1, rows).squeeze(1)
+
+    return best_temperature(log_likelihood, logits, weights)
+
+
+def best_temperature(
+    log_likelihood: Callable[[Tensor, float], Tensor],
+    logits: Tensor,
+    weights: Tensor | None = None,
+) -> float:
+    """Choose the temperature at which the rows' log-likelihood is highest, with a weak prior.
+
+    The search runs over log T between 0.02 and 50: a grid, which a second minimum does not mislead,
+    then a golden-section search around its best point.
+
+    Args:
+        log_likelihood: Maps logits, in float64, and a temperature to the rows' values (N,).
+        logits: (N, ...) of rows that the model was not trained on.
+        weights: (N,) how much each row counts, or None where all count alike. Their scale does not
+            matter.
+
+    Returns:
+        The temperature; 1.0 where there are no rows, or none that counts.
+
+    Raises:
+        ValueError: If a logit is NaN or infinite.
+    """
+    if not len(logits) or (weights is not None and not weights.any()):
         return 1.0
     if not torch.isfinite(logits).all():
         raise ValueError("logits hold NaN or infinite values: no temperature fits them")
-    logits = logits.detach().double()
-    rows = targets.view(-1, 1)
+    wide = logits.detach().double()
+    # Beside the prior, rows weigh as much as equal rows would that vary as much (Kish 1965).
+    share = None if weights is None else weights * (weights.sum() / weights.square().sum())
 
     def cost(log_t: float) -> float:
-        log_p = log_probabilities(logits, math.exp(log_t))
-        return -log_p.gather(1, rows).sum().item() + 0.5 * (log_t / PRIOR_DEVIATION) ** 2
+        values = log_likelihood(wide, math.exp(log_t))
+        values = values if share is None else values * share
+        return -values.sum().item() + 0.5 * (log_t / PRIOR_DEVIATION) ** 2
 
     width = (HIGHEST - LOWEST) / (GRID_SIZE - 1)
     best = min((LOWEST + width * step for step in range(GRID_SIZE)), key=cost)

@@ -1,0 +1,38 @@
+"""What makes members of one shared network: a linear layer that sees the features of each scaled.
+
+Papers: Wen et al. 2020, arXiv:2002.06715 (members that differ by factors on one set of weights);
+Gorishniy et al. 2024, arXiv:2410.24210 (TabM-mini: factors before the first layer are enough).
+Differs from the papers: the factors are multiplied into the weights, not into the features. Either
+gives (x * r) W; there are fewer weights than features of a batch, and nothing as large as the
+features of all members is to be written or kept.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class MemberLinear(nn.Module):
+    """A linear layer whose weights the members of an ensemble share.
+
+    Every member has its own element-wise factors on the features. They start at random signs, so
+    the members start as different functions of one and the same weights.
+
+    Args:
+        num_members: Members, M.
+        in_features: Features that come in, I.
+        out_features: Features that come out, O.
+    """
+
+    def __init__(self, num_members: int, in_features: int, out_features: int) -> None:
+        super().__init__()
+        signs = torch.randint(0, 2, (num_members, in_features)) * 2.0 - 1.0
+        self.scale = nn.Parameter(signs)
+        self.shared = nn.Linear(in_features, out_features)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return (M, B, O), what each member makes of the inputs (B, I)."""
+        weights = self.scale.unsqueeze(-1) * self.shared.weight.T  # (M, I, O)
+        rows = inputs.expand(len(weights), -1, -1)
+        return torch.baddbmm(self.shared.bias.view(1, 1, -1), rows, weights)
