@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from mlexpert import __version__
 from mlexpert.assembly import Assembled, assemble, read_folds_for, read_for
@@ -45,7 +46,7 @@ def fit(
     group: str | None = None,
     time: str | None = None,
     subgroups: str | list[str] | None = None,
-    sample_weight: str | Any = None,
+    sample_weight: str | ArrayLike | None = None,
     folds: int | None = None,
     run_dir: str | Path | None = None,
     fresh: bool = False,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -195,7 +196,7 @@ class Recipe:
         group: str | None = None,
         time: str | None = None,
         subgroups: str | list[str] | None = None,
-        sample_weight: str | Any = None,
+        sample_weight: str | ArrayLike | None = None,
         folds: int | None = None,
         run_dir: str | Path | None = None,
         fresh: bool = False,

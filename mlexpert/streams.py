@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def _located(
     error: InputError, piece: Any, start: int, logits_of: Callable[[Any], Tensor]
 ) -> InputError:
     """Return the error with the number of the first row that has one, where one alone has."""
-    if isinstance(piece, str | Path):
+    if isinstance(piece, str | Path | Mapping):
         return error
     for number in range(len(piece)):
         try:

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import nn
 from torch.optim import Optimizer
 
@@ -69,7 +70,7 @@ def predict_memory(
     inputs: str | list[str] | None = None,
     group: str | None = None,
     time: str | None = None,
-    sample_weight: str | Any = None,
+    sample_weight: str | ArrayLike | None = None,
 ) -> MemoryForecast:
     """Predict the memory of a training step over the micro-batch, without making one.
 
@@ -117,7 +118,7 @@ def lr_range(
     inputs: str | list[str] | None = None,
     group: str | None = None,
     time: str | None = None,
-    sample_weight: str | Any = None,
+    sample_weight: str | ArrayLike | None = None,
     start: float = 1e-6,
     end: float = 10.0,
     num_steps: int = 100,

@@ -158,6 +158,7 @@ def test_arrays_and_loaders(tmp_path: Path) -> None:
     fitted = trained("tabular-cls", (x, y), tmp_path / "run")
     pairs = TensorDataset(torch.tensor(x), torch.tensor(y))
     assert same_as_at_once(fitted, x, x, 40) == [40, 40, 10]
+    assert same_as_at_once(fitted, (x, y), x, 40) == [40, 40, 10]
     assert same_as_at_once(fitted, iter(x), x, 40) == [40, 40, 10]
     assert same_as_at_once(fitted, pairs, x, 40) == [40, 40, 10]
     assert same_as_at_once(fitted, DataLoader(pairs, batch_size=32), x, 40) == [32, 32, 26]
@@ -261,6 +262,8 @@ def test_what_is_no_stream(classes: Fitted) -> None:
     assert list(classes.predict_stream(iter([]))) == []
     with pytest.raises(InputError, match="rows of type int"):
         classes.predict_stream(3)
+    with pytest.raises(InputError, match="splits 'train'"):
+        next(classes.predict_stream({"train": FRESH, "test": FRESH}))
 
 
 def test_one_image_is_not_taken_for_a_batch() -> None:

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from mlexpert.assembly import Assembled, assemble, read_for
 from mlexpert.data.batches import TensorStore
 from mlexpert.data.encode import encode_targets
+from mlexpert.data.schema import Schema
 from mlexpert.preparation import Roles
 from mlexpert.recipe import Recipe
 from mlexpert.recipes import get
@@ -41,7 +42,8 @@ WARM_ROWS = 600
 FEW = 2
 """Validation rows of ours, which the loop is spared: so few that they hardly count."""
 CASES = {"speed-images": "cifar-10", "speed-tables": "adult"}
-Epoch = Callable[[], None]
+Epoch = Callable[[], object]
+Made = tuple[Recipe, Assembled, Schema]
 
 
 def rounds(case: str, number: int, data: Path, *, smoke: bool) -> list[dict[str, Any]]:
@@ -50,46 +52,43 @@ def rounds(case: str, number: int, data: Path, *, smoke: bool) -> list[dict[str,
     frame = pd.read_parquet(data / f"{task.files[0]}.parquet")
     rows = task.read(frame.head(SMOKE_ROWS if smoke else ROWS if task.kind == "images" else None))
     ours, loop = (ours_images, loop_images) if task.kind == "images" else (ours_tables, loop_tables)
-    contestants: dict[str, Callable[[Rows], Epoch]] = {
-        OURS: lambda some: ours(some, "auto"),
-        OURS_FP32: lambda some: ours(some, "fp32"),
-        LOOP: loop,
+    contestants: dict[str, Callable[[int], Epoch]] = {
+        OURS: lambda limit: ours(rows, "auto", limit),
+        OURS_FP32: lambda limit: ours(rows, "fp32", limit),
+        LOOP: lambda limit: loop(rows, limit),
     }
     for make in contestants.values():
-        make(rows.some(WARM_ROWS))()
+        make(WARM_ROWS)()
     gc.collect()
     lines = []
     for name in list(contestants) if number % 2 == 0 else list(reversed(contestants)):
-        epoch = contestants[name](rows)
+        epoch = contestants[name](len(rows))
         clock = Clock()
         epoch()
         lines.append({"method": name, "epoch_rows": len(rows), **clock.lap()})
     return lines
 
 
-def ours_images(rows: Rows, precision: str) -> Epoch:
+def ours_images(rows: Rows, precision: str, limit: int) -> Epoch:
     recipe = get("image-cls", epochs=1, batch_size=BATCH, microbatch=None, precision=precision)
-    return _ours(recipe, (rows.inputs, rows.targets), None)[0]
+    return _epoch(_ours(recipe, (rows.inputs, rows.targets), None, limit))
 
 
-def loop_images(rows: Rows) -> Epoch:
-    assert isinstance(rows.inputs, np.ndarray), "images are arrays"
-    model = small_resnet(rows.inputs, num_classes=10, seed=0)
-    return Loop(model, rows.inputs, rows.targets, epochs=1, seed=0).train
+def loop_images(rows: Rows, limit: int) -> Epoch:
+    pixels, targets = rows.inputs[:limit], rows.targets[:limit]
+    assert isinstance(pixels, np.ndarray), "images are arrays"
+    return Loop(
+        small_resnet(pixels, num_classes=10, seed=0), pixels, targets, epochs=1, seed=0
+    ).train
 
 
-def ours_tables(rows: Rows, precision: str) -> Epoch:
-    return _ours_tables(rows, precision)[0]
+def ours_tables(rows: Rows, precision: str, limit: int) -> Epoch:
+    return _epoch(_tabular(rows, precision, limit))
 
 
-def _ours_tables(rows: Rows, precision: str) -> tuple[Epoch, Assembled]:
-    recipe = get("tabular-cls", epochs=1, batch_size=256, microbatch=None, precision=precision)
-    return _ours(recipe, rows.frame("target"), "target")
-
-
-def loop_tables(rows: Rows) -> Epoch:
+def loop_tables(rows: Rows, limit: int) -> Epoch:
     """The network and the loss of tabular-cls, its rows encoded alike, in the tutorials' loop."""
-    _, made = _ours_tables(rows, "fp32")
+    _, made, _ = _tabular(rows, "fp32", limit)
     model, loss_of = made.parts.network.model, made.parts.method.loss_of
     everything = TensorDataset(made.train.store.rows, made.train.targets)
     loader = DataLoader(everything, batch_size=256, shuffle=True)
@@ -106,21 +105,26 @@ def loop_tables(rows: Rows) -> Epoch:
     return epoch
 
 
-def _ours(recipe: Recipe, data: Any, target: str | None) -> tuple[Epoch, Assembled]:
-    """Return an epoch over all rows, as `fit` trains it, and what it is made of."""
+def _tabular(rows: Rows, precision: str, limit: int) -> Made:
+    recipe = get("tabular-cls", epochs=1, batch_size=256, microbatch=None, precision=precision)
+    return _ours(recipe, rows.frame("target"), "target", limit)
+
+
+def _ours(recipe: Recipe, data: Any, target: str | None, limit: int) -> Made:
+    """Return what `fit` makes of all rows, with the first `limit` of them to train on."""
     roles = Roles(target, None, None, None, None, None)
     settled, prepared = read_for(replace(recipe, validation=0.1, test=0.0), data, roles, "report")
-    # All rows are trained, and some of them are looked at once more in place of validation.
-    parts = [prepared.splits.train, prepared.splits.validation]
     torch.manual_seed(0)
     made = assemble(settled, prepared, progress=False)
-    schema = prepared.schema
-    encoded = [made.parts.network.encode(part).rows for part in parts]
-    targets = torch.cat([encode_targets(part.targets, schema) for part in parts])
-    train = Data(TensorStore(torch.cat(encoded)), targets)
-    few = Data(TensorStore(train.store.rows[:FEW]), targets[:FEW])
-    made = replace(made, train=train, validation=few)
-    folder = RunFolder(Path(tempfile.mkdtemp(prefix="epoch-")) / "run", {}, fresh=True)
+    parts = [prepared.splits.train, prepared.splits.validation]
+    encoded = torch.cat([made.parts.network.encode(part).rows for part in parts])
+    targets = torch.cat([encode_targets(part.targets, prepared.schema) for part in parts])
+    train, few = (Data(TensorStore(encoded[:n]), targets[:n]) for n in (limit, FEW))
+    return settled, replace(made, train=train, validation=few), prepared.schema
+
+
+def _epoch(ours: Made) -> Epoch:
+    settled, made, schema = ours
     trainer = Trainer(
         made.parts.network.model,
         made.parts.method,
@@ -129,7 +133,7 @@ def _ours(recipe: Recipe, data: Any, target: str | None) -> tuple[Epoch, Assembl
         made.parts.evaluate,
         made.plan,
         Engine(settled.precision),
-        folder,
+        RunFolder(Path(tempfile.mkdtemp(prefix="epoch-")) / "run", {}, fresh=True),
     )
-    counts = torch.tensor(schema.class_counts)
-    return lambda: trainer.run(Task(0, counts), train, few), made
+    task = Task(0, torch.tensor(schema.class_counts))
+    return lambda: trainer.run(task, made.train, made.validation)

@@ -42,11 +42,12 @@ class Task:
 
     def split(self, number: int, data: Path, *, smoke: bool) -> Split:
         """Return a split of the official files, the same for every seed, or the fold `number`."""
-        parts = [self.read(pd.read_parquet(data / f"{name}.parquet")) for name in self.files]
+        frames = [pd.read_parquet(data / f"{name}.parquet") for name in self.files]
+        if smoke:
+            frames = [some.sample(min(len(some), SMOKE_ROWS), random_state=0) for some in frames]
+        parts = [self.read(frame) for frame in frames]
         if not self.is_official:
             parts = self._fold(parts[0], number)
-        if smoke:
-            parts = [part.some(SMOKE_ROWS) for part in parts]
         return Split(parts[0], parts[1], parts[2] if len(parts) > 2 else None)
 
     def read(self, frame: pd.DataFrame) -> Rows:

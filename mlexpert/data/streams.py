@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,10 @@ def pieces_of(rows: Any, schema: Schema, rows_at_once: int) -> Iterator[Any]:
     """
     if isinstance(rows_at_once, bool) or not isinstance(rows_at_once, int) or rows_at_once < 1:
         raise InputError(f"rows_at_once={rows_at_once!r}; it takes a whole number of 1 or more.")
+    if isinstance(rows, tuple) and rows and isinstance(rows[0], np.ndarray | Tensor | pd.DataFrame):
+        rows = _without_label(rows, schema.kind)
+    if isinstance(rows, Mapping):  # of splits, of which one is to be chosen
+        return iter([rows])
     if isinstance(rows, str | Path):
         return _of_path(Path(rows).expanduser(), rows, schema, rows_at_once)
     if is_instance(rows, "datasets", "Dataset"):

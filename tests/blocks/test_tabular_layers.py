@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.preprocessing import QuantileTransformer
+from torch import nn
 from torch.nn import functional as F
 
 from mlexpert.blocks.layers.category_embedding import CategoryEmbedding
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
-from mlexpert.blocks.layers.member_linear import MemberLinear
 from mlexpert.blocks.layers.member_mean import mean_of_classes, mean_of_labels, mean_of_values
+from mlexpert.blocks.layers.member_scale import MemberScale
 from mlexpert.blocks.layers.numeric_embedding import NumericEmbedding
 from mlexpert.blocks.layers.piecewise_linear import PiecewiseLinearEncoding, quantile_edges
 from mlexpert.blocks.layers.quantile import QuantileNormal
@@ -139,13 +140,13 @@ def test_a_grouped_linear_is_one_linear_layer_per_group():
 
 
 def test_members_share_a_linear_layer_and_see_the_features_with_signs_of_their_own():
-    layer = MemberLinear(8, 50, 3)
+    layer, shared = MemberScale(8, 50), nn.Linear(50, 3)
     assert (layer.scale.abs() == 1).all()
     assert len(layer.scale.unique(dim=0)) == 8
     assert 0.4 < (layer.scale > 0).float().mean() < 0.6
     inputs = torch.randn(5, 50)
-    expected = torch.stack([layer.shared(inputs * scale) for scale in layer.scale])
-    torch.testing.assert_close(layer(inputs), expected)
+    expected = torch.stack([shared(inputs * scale) for scale in layer.scale])
+    torch.testing.assert_close(layer(inputs, shared), expected)
 
 
 def test_means_of_members_are_means_of_their_probabilities():

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from mlexpert.blocks.layers.category_embedding import CategoryEmbedding
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
-from mlexpert.blocks.layers.member_linear import MemberLinear
 from mlexpert.blocks.layers.member_mean import mean_of_classes
+from mlexpert.blocks.layers.member_scale import MemberScale
 from mlexpert.blocks.layers.numeric_embedding import NumericEmbedding
 
 
@@ -70,8 +70,9 @@ class TabularEnsemble(nn.Module):
         self.numbers = NumericEmbedding(quantiles, num_bins, embedding_size)
         self.categories = nn.ModuleList(map(CategoryEmbedding, num_codes, sizes))
         num_features = len(quantiles) * embedding_size + sum(sizes)
-        self.members = MemberLinear(num_members, num_features, width)
-        self.hidden = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
+        widths = [num_features] + [width] * depth
+        self.members = MemberScale(num_members, num_features)
+        self.hidden = nn.ModuleList(map(nn.Linear, widths[:-1], widths[1:]))
         self.heads = GroupedLinear(num_members, width, num_outputs)
         self.mean, self.dropout = mean, dropout
 
@@ -82,17 +83,19 @@ class TabularEnsemble(nn.Module):
             inputs: (B, D) float32: numbers as they are, NaN where missing, and category codes.
 
         Returns:
-            In training the members' outputs (B, M, K), otherwise their mean (B, K), in float32.
+            In training the members' outputs (B, M, K), otherwise their mean (B, K), in the type of
+            the weights.
         """
         # Half precision is for the large products: a number that comes in or is to come out
         # would have three digits, and casting so little takes longer than it saves.
         with torch.autocast(inputs.device.type, enabled=False):
             embedded = self._features(inputs)
-        features = self._drop(F.relu(self.members(embedded)))  # (M, B, F)
-        for layer in self.hidden:
+        first, *others = self.hidden
+        features = self._drop(F.relu(self.members(embedded, first)))  # (M, B, F)
+        for layer in others:
             features = self._drop(F.relu(layer(features)))
         with torch.autocast(inputs.device.type, enabled=False):
-            outputs = self.heads(features.transpose(0, 1).float())
+            outputs = self.heads(features.transpose(0, 1).to(self.heads.weight.dtype))
         return outputs if self.training else self.mean(outputs)
 
     def _features(self, inputs: Tensor) -> Tensor:
