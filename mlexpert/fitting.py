@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from mlexpert import __version__
 from mlexpert.assembly import Assembled, assemble, read_folds_for, read_for
+from mlexpert.blocks.layers.image_views import one_view
 from mlexpert.data.batches import epoch_order
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import schema_to_json
@@ -254,9 +255,9 @@ def _conclude(
     decision = parts.decide.fit(logits, targets, made.validation.weights)
     # Training rows as many as validation has, so that the two are compared in eval mode alike.
     few = epoch_order(len(made.train.targets), seed=recipe.seed, epoch=0)[: len(logits)]
-    clean = parts.evaluate(
-        trainer.logits(made.train.store, few), made.train.targets[few], made.train.weights_of(few)
-    )
+    with one_view(trainer.model):  # as in the scores of the epochs
+        seen = trainer.logits(made.train.store, few)
+    clean = parts.evaluate(seen, made.train.targets[few], made.train.weights_of(few))
     if trainer.whole is not None:  # of a sharded model, which no longer is one
         parts = replace(parts, network=replace(parts.network, model=trainer.whole))
     monitor = parts.monitor

@@ -64,8 +64,8 @@ def permutation_importance(
         raise InputError(
             f"importance is that of the columns of a table, and these rows are {examples.kind}."
         )
-    if repeats < 1:
-        raise InputError(f"repeats={repeats}; a column is shuffled at least once.")
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise InputError(f"repeats={repeats!r}; a column is shuffled a whole number of times.")
     plain = predict(examples)
     badness = _badness(metric, plain, schema)
     base = badness(plain)

@@ -63,7 +63,7 @@ def prepare(recipe: Recipe, ds: Any, roles: Roles) -> Prepared:
     """
     parts = _read(recipe, ds, roles)
     splits = split(parts, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
-    return _prepared(ds, roles, splits)
+    return _prepared(recipe, ds, roles, splits)
 
 
 def prepare_folds(recipe: Recipe, ds: Any, roles: Roles, folds: int) -> list[Prepared]:
@@ -83,7 +83,7 @@ def prepare_folds(recipe: Recipe, ds: Any, roles: Roles, folds: int) -> list[Pre
         test=recipe.test,
         seed=recipe.seed,
     )
-    return [_prepared(ds, roles, fold.splits, fold.validation_rows) for fold in dealt]
+    return [_prepared(recipe, ds, roles, fold.splits, fold.validation_rows) for fold in dealt]
 
 
 def _read(recipe: Recipe, ds: Any, roles: Roles) -> dict[str, Examples]:
@@ -91,11 +91,11 @@ def _read(recipe: Recipe, ds: Any, roles: Roles) -> dict[str, Examples]:
 
 
 def _prepared(
-    ds: Any, roles: Roles, splits: Splits, validation_rows: np.ndarray | None = None
+    recipe: Recipe, ds: Any, roles: Roles, splits: Splits, validation_rows: np.ndarray | None = None
 ) -> Prepared:
     """Describe and audit a split, and say of it what the run's record is to hold."""
     train = splits.train
-    schema = describe(train)
+    schema = describe(train, recipe.vocabulary)
     parts: dict[str, dict[str, Any]] = {
         "train": {"rows": len(train)},
         "validation": {"rows": len(splits.validation)},
@@ -113,7 +113,7 @@ def _prepared(
         "fingerprint": splits.fingerprint,
         "split_fingerprint": splits.split_fingerprint,
         "roles": _named(roles),
-        "weights": _weights(train.weights),
+        "weights": _weights(splits),
         "target": train.target_name,
         "inputs": list(train.input_names),
         "notes": [*train.notes, *column_notes(schema)],
@@ -147,18 +147,31 @@ def _class_counts(examples: Examples, schema: Schema) -> list[int]:
 def _named(roles: Roles) -> dict[str, Any]:
     """Return the roles as columns are named; weights that came as an array have no name."""
     weight = roles.sample_weight
-    return {**vars(roles), "sample_weight": weight if isinstance(weight, str) else None}
+    named = {**vars(roles), "sample_weight": weight if isinstance(weight, str) else None}
+    return {
+        role: names if names is None or isinstance(names, str) else list(names)
+        for role, names in named.items()
+    }
 
 
-def _weights(weights: np.ndarray | None) -> dict[str, Any] | None:
-    """Return what is to be told of the weights of the training rows, and what names them."""
+def _weights(splits: Splits) -> dict[str, Any] | None:
+    """Return what is to be told of the weights of the training rows, and what names all of them.
+
+    Those of validation choose epoch and decision, so they are in the digest; so is which rows have
+    them, as those of weight 0 are left out of train.
+    """
+    weights = splits.train.weights
     if weights is None:
         return None
+    digest = hashlib.sha256()
+    for part in (splits.train, splits.validation):
+        digest.update(b"none" if part.weights is None else part.weights.astype("<f8").tobytes())
+    digest.update(splits.digests["train"].astype("<u8").tobytes())
     return {
         "mean": float(weights.mean()),
         "low": float(weights.min()),
         "high": float(weights.max()),
-        "digest": hashlib.sha256(weights.astype("<f8").tobytes()).hexdigest(),
+        "digest": digest.hexdigest(),
     }
 
 

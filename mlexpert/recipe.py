@@ -20,6 +20,7 @@ from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.data.batches import Store
 from mlexpert.data.examples import Examples, Kind
 from mlexpert.data.schema import Schema
+from mlexpert.data.tokenizer import SMALL, Vocabulary
 from mlexpert.errors import InputError
 from mlexpert.training.method import Method
 
@@ -79,6 +80,8 @@ class Recipe:
     """What is predicted of a row: classes or labels, or a number."""
     kinds: ClassVar[tuple[Kind, ...]] = ("image", "text", "tabular")
     """The kinds of inputs that it takes."""
+    vocabulary: ClassVar[Vocabulary] = SMALL
+    """The tokenizer that is fitted on training texts."""
     takes_labels: ClassVar[bool] = False
     """Whether rows may have any number of labels, where others take one class."""
 

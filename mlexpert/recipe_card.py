@@ -17,7 +17,13 @@ ORIGIN_LINE = "# Origin: "
 """Starts the first line of a copy; the header ends at the first line that is no comment."""
 
 _IDENTITY = {"name": "str", "version": "int"}
-_HEADINGS = {"Paper": "paper", "Differs from the paper": "differs", "Results": "results"}
+_HEADINGS = {
+    "Paper": "paper",
+    "Papers": "paper",
+    "Differs from the paper": "differs",
+    "Differs from the papers": "differs",
+    "Results": "results",
+}
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,10 @@ class _RecipeEstimator(BaseEstimator):
     def _readable(self, x: Any) -> tuple[Fitted, Any]:
         """Return a model and rows that it predicts from."""
         check_is_fitted(self)
-        kind, rows = self._read(x, fitting=False)
-        return (in_double(self.fitted_) if kind == "tabular" else self.fitted_), rows
+        rows = self._read(x, fitting=False)[1]
+        # By what was fitted: a frame of one column may have been one of texts.
+        is_table = self.fitted_.schema.kind == "tabular"
+        return (in_double(self.fitted_) if is_table else self.fitted_), rows
 
 
 class RecipeClassifier(ClassifierMixin, _RecipeEstimator):

@@ -84,6 +84,8 @@ def test_commands_exist(page):
                 "--fresh",
                 "--profile",
                 "--final-test",
+                "--folds",
+                "--sample-weight",
             }
 
 

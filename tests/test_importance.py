@@ -96,8 +96,9 @@ def test_what_cannot_be_asked(fitted: Fitted, tmp_path: Path) -> None:
     rows = told(60, seed=4)
     with pytest.raises(InputError, match="Did you mean 'roc_auc'"):
         fitted.importance(rows, metric="roc_acu")
-    with pytest.raises(InputError, match="repeats=0"):
-        fitted.importance(rows, repeats=0)
+    for repeats in (0, 2.5, True, "3"):
+        with pytest.raises(InputError, match=f"repeats={repeats!r}"):
+            fitted.importance(rows, repeats=repeats)
     with pytest.raises(InputError, match="'label'"):
         fitted.importance(rows.drop(columns="label"))
     fitted.save(tmp_path / "model")

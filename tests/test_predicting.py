@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -264,6 +265,29 @@ def test_what_is_no_stream(classes: Fitted) -> None:
         classes.predict_stream(3)
     with pytest.raises(InputError, match="splits 'train'"):
         next(classes.predict_stream({"train": FRESH, "test": FRESH}))
+    for item in (None, {}, 1.0, np.int64(3)):
+        with pytest.raises(InputError, match="item 1 of the stream is .* and no row"):
+            list(classes.predict_stream([INPUTS, item]))
+
+
+def test_no_row_of_a_ragged_batch_is_dropped(classes: Fitted) -> None:
+    batch = {"age": [1.0, 2.0, 3.0], "income": [1.0, 2.0], "city": ["Rome", "Oslo", "Rome"]}
+    with pytest.raises(InputError, match=r"differ in length: .*'income': 2"):
+        list(classes.predict_stream([batch]))
+
+
+def test_a_file_is_read_by_pieces_as_it_is_at_once(tmp_path: Path) -> None:
+    codes = np.arange(200) % 3
+    often = np.random.default_rng(0).random(200) < np.where(codes == 2, 0.9, 0.1)
+    rows = table(200).assign(code=pd.Categorical(codes), bought=np.where(often, "yes", "no"))
+    fitted = trained("tabular-cls", rows, tmp_path / "run", "bought", epochs=6)
+    assert set(fitted.schema.columns[-1].categories) == {"0", "1", "2"}
+    gap = rows.assign(code=rows["code"].astype(float)).drop(columns="bought")
+    gap.loc[3, "code"] = np.nan  # which makes 1.0 of 1
+    gap.to_csv(tmp_path / "rows.csv", index=False)
+    pieces = fitted.predict_stream(str(tmp_path / "rows.csv"), rows_at_once=64)
+    said = np.concatenate([piece.probabilities for piece in pieces])
+    np.testing.assert_allclose(said, fitted.predict_proba(gap), atol=1e-6)
 
 
 def test_one_image_is_not_taken_for_a_batch() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mlexpert.assembly import encode_weights
+from mlexpert.assembly import encode_weights, read_folds_for
 from mlexpert.data.encode import encode_targets
 from mlexpert.errors import InputError
 from mlexpert.preparation import Prepared, Roles, prepare, prepare_folds
@@ -32,6 +32,13 @@ class Values(Classes):
     """The same for numbers."""
 
     objective: ClassVar[Literal["classes", "values"]] = "values"
+
+
+class Settled(Classes):
+    """One that is as it is."""
+
+    def settle(self, schema):
+        return self
 
 
 def facts_of(prepared: Prepared) -> dict:
@@ -125,6 +132,59 @@ def test_other_weights_have_another_name():
         for weights in (np.arange(1, 201), np.arange(1, 201)[::-1])
     }
     assert len(names) == 2
+
+
+@pytest.mark.parametrize("folds", [None, 3])
+def test_every_weight_that_a_fit_looks_at_is_in_their_name(folds):
+    def prepared(weights):
+        roles = Roles("bought", sample_weight=weights)
+        if folds is None:
+            return prepare(Classes(test=0), table(), roles)
+        return prepare_folds(Classes(test=0), table(), roles, folds)[0]
+
+    weights = np.random.default_rng(0).uniform(1, 2, 200)
+    weights[:40] = 0
+    splits = prepared(weights).splits
+    validation = splits.validation.inputs.index
+    of_validation, of_another_row = weights.copy(), weights.copy()
+    of_validation[validation[-1]] = 9
+    # The same numbers in the same order: only the row that is left out is another one.
+    counted, left_out = splits.train.inputs.index[0], max(set(range(40)) - set(validation))
+    of_another_row[[counted, left_out]] = of_another_row[[left_out, counted]]
+    cases = (weights, of_validation, of_another_row)
+    assert len({prepared(case).facts["weights"]["digest"] for case in cases}) == 3
+
+
+def test_names_of_columns_in_an_array_can_be_written_down():
+    for names in (np.array(["age", "city"]), pd.Index(["age", "city"]), ("age", "city")):
+        facts = facts_of(prepare(Classes(), table(), Roles("bought", inputs=names)))
+        assert facts["roles"]["inputs"] == facts["inputs"] == ["age", "city"]
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        ({"target": 3}, r"target=3; it takes names .*\('3'\); columns: 'age'"),
+        ({"target": "bought", "inputs": 0}, "inputs=0; it takes names of columns"),
+        ({"target": "bought", "group": ["city"]}, r"group=\['city'\]; it takes the name of one"),
+        ({"target": "bought", "time": 2}, "time=2; it takes the name of one column"),
+    ],
+)
+def test_what_names_no_column_is_refused(roles, message):
+    with pytest.raises(InputError, match=message):
+        prepare(Classes(), table(), Roles(**roles))
+
+
+def test_folds_train_on_no_row_of_the_users_own_test():
+    rows, other = table(240), table(60, seed=9)
+    roles = Roles("bought")
+    for row in range(6):
+        test = pd.concat([other, rows.iloc[[row]]])
+        ds = {"train": rows, "test": test}
+        with pytest.raises(InputError, match="rows of test occur in train"):
+            read_folds_for(Classes(), ds, roles, "refuse", 3)
+    with pytest.warns(UserWarning, match="rows of test occur in train"):
+        read_folds_for(Settled(), ds, roles, "report", 3)
 
 
 def test_columns_that_say_nothing_are_noted():

@@ -231,6 +231,14 @@ def test_texts_in_a_pipeline(cwd):
     assert clone(estimator).fit(x.tolist(), y, np.full(60, 0.5) + (y == "spam")).score(x, y) > 0.5
 
 
+def test_a_frame_of_one_column_of_texts(cwd):
+    frame = small_data.texts(rows=60)
+    estimator = RecipeClassifier("imbalanced-cls", epochs=2, random_state=0)
+    estimator.fit(frame[["message"]], frame["label"])
+    assert estimator.fitted_.schema.kind == "text"
+    assert estimator.predict_proba(frame[["message"]]).shape == (60, 2)
+
+
 def test_images(cwd):
     x, y = small_data.images(rows=40)
     estimator = RecipeClassifier("imbalanced-cls", epochs=1, random_state=0).fit(x, y)

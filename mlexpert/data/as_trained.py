@@ -84,7 +84,10 @@ def read_labelled(
     frame = columns.frame.drop(columns=dropped, errors="ignore")
     rows = _as_trained(replace(columns, frame=frame), schema.kind, schema, inputs)
     aim: Aim = "values" if schema.objective == "regression" else "classes"
-    rows = with_targets(rows, columns, name, "column {!r}", aim, to_train=False)
+    num_labels = schema.num_classes
+    rows = with_targets(
+        rows, columns, name, "column {!r}", aim, to_train=False, num_labels=num_labels
+    )
     if rows.objective != schema.objective:
         raise InputError(
             f"column {name!r} holds {MEANS[rows.objective]}, and the model was trained on "

@@ -82,6 +82,7 @@ def with_targets(
     aim: Aim,
     *,
     to_train: bool,
+    num_labels: int = 2,
 ) -> Examples:
     """Return rows with their targets.
 
@@ -92,6 +93,7 @@ def with_targets(
         where: How a message speaks of a column, to be formatted with its name.
         aim: Whether classes (or labels) are to be predicted, or numbers.
         to_train: Whether these are rows to train on, of which more is asked.
+        num_labels: As for `collected`.
 
     Raises:
         InputError: What stands there is not what is to be predicted.
@@ -103,7 +105,7 @@ def with_targets(
                 f"{where} holds several values in a row, and one number is to be predicted: name "
                 "one column with target="
             )
-        return _with_sets(replace(rows, target_name=target), columns, where, to_train)
+        return _with_sets(replace(rows, target_name=target), columns, where, to_train, num_labels)
     rows = replace(rows, target_name=target)
     if aim == "values":
         values = read_values(columns.frame[target], where, rows.kind)
@@ -113,7 +115,9 @@ def with_targets(
     return replace(rows, targets=labels, class_names=names)
 
 
-def _with_sets(rows: Examples, columns: Columns, where: str, to_train: bool) -> Examples:
+def _with_sets(
+    rows: Examples, columns: Columns, where: str, to_train: bool, num_labels: int
+) -> Examples:
     target, notes = rows.target_name, list(rows.notes)
     names: dict[int, str] | None = None
     values: Any
@@ -122,7 +126,7 @@ def _with_sets(rows: Examples, columns: Columns, where: str, to_train: bool) -> 
         values = values.to_pylist() if is_instance(values, "pyarrow", "ChunkedArray") else values
     else:
         values = columns.frame[list(target or ())]
-    values = collected(values, where, declared=names is not None)
+    values = collected(values, where, declared=names is not None, num_labels=num_labels)
     sets = read_label_sets(values, where)
     labels = labels_in(sets)
     if to_train and isinstance(values, pd.DataFrame):

@@ -185,14 +185,19 @@ def batches(
         workers: Threads that decode ahead of the training; decoders let other threads run. None:
             one for each core. 0 decodes a batch when it is asked for.
     """
+    if not cuts:
+        return
+    # Sent to a GPU in one go: every transfer waits for the steps that are under way there.
+    local = torch.cat(cuts).to(targets.device).split([len(index) for index in cuts])
     loaded: Iterator[Tensor]
-    if store.in_memory or workers == 0:
-        loaded = (store.take(index.to(targets.device)) for index in cuts)
+    if store.in_memory:
+        loaded = map(store.take, local)
+    elif workers == 0:
+        loaded = map(store.take, cuts)
     else:
         loaded = _ahead(store, cuts, workers or os.cpu_count() or 1)
-    for index, inputs in zip(cuts, loaded, strict=True):
-        local = index.to(targets.device)
-        yield inputs, targets[local], local
+    for index, inputs in zip(local, loaded, strict=True):
+        yield inputs, targets[index], index
 
 
 def _ahead(store: Store, cuts: list[Tensor], workers: int) -> Iterator[Tensor]:

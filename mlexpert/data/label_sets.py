@@ -23,7 +23,9 @@ def are_sets(values: Any) -> bool:
     return isinstance(first, COLLECTIONS)
 
 
-def collected(values: Any, where: str, *, declared: bool) -> pd.DataFrame | list[list]:
+def collected(
+    values: Any, where: str, *, declared: bool, num_labels: int = 2
+) -> pd.DataFrame | list[list]:
     """Return what holds sets of labels as a matrix (N, K), or as N lists of labels.
 
     Lists of 0 and 1 that are all of one length of two and more are rows of a matrix: as sets, their
@@ -34,6 +36,8 @@ def collected(values: Any, where: str, *, declared: bool) -> pd.DataFrame | list
         where: How a message speaks of them.
         declared: Whether the source declares the labels to be classes, by a `ClassLabel` feature;
             these are in no matrix.
+        num_labels: Labels of training, where they are known: of more than two, rows that all hold
+            the labels 0 and 1 are no matrix.
 
     Raises:
         InputError: A set is missing, or no collection.
@@ -48,6 +52,8 @@ def collected(values: Any, where: str, *, declared: bool) -> pd.DataFrame | list
         return lists
     flat = chain.from_iterable(lists)
     hot = all(isinstance(value, int | float) and value in (0, 1) for value in flat)
+    if num_labels > 2 and all(len(row) == 2 == len(set(row)) for row in lists):
+        return lists
     return pd.DataFrame(lists) if hot else lists
 
 

@@ -68,6 +68,8 @@ def find_roles(
     by = tuple(_present(columns, subgroups, "subgroups"))
     beside = ((group, "group"), (time, "time"), (weight, "sample_weight"))
     for name, argument in beside:
+        if name is not None and not isinstance(name, str):
+            raise InputError(f"{argument}={name!r}; it takes the name of one column")
         _present(columns, name, argument)
         if name in targets:
             raise InputError(f"column {name!r} is the target; {argument}= takes another one")
@@ -100,6 +102,11 @@ def _present(columns: Columns, names: str | Iterable[str] | None, argument: str)
     """Return the named columns as a list, once all of them are there."""
     if names is None:
         return []
+    if not isinstance(names, Iterable):
+        raise InputError(
+            f"{argument}={names!r}; it takes names of columns, which are strings here "
+            f"({str(names)!r}); columns: {listing(columns.order)}"
+        )
     wanted = [names] if isinstance(names, str) else list(names)
     for name in wanted:
         if not isinstance(name, str):

@@ -10,6 +10,7 @@ import numpy as np
 
 from mlexpert.data.examples import Examples, Kind, Objective
 from mlexpert.data.label_sets import labels_in
+from mlexpert.data.tokenizer import SMALL, Vocabulary, count_tokens, train_tokenizer
 from mlexpert.errors import InputError
 
 if TYPE_CHECKING:
@@ -124,11 +125,15 @@ class Schema:
         return self.num_rows or sum(self.class_counts)
 
 
-def describe(train: Examples) -> Schema:
+def describe(train: Examples, vocabulary: Vocabulary = SMALL) -> Schema:
     """Describe training rows: classes, shapes and column statistics.
 
     A column without any value is described as a constant: numeric with mean and quantiles 0,
     categorical without categories.
+
+    Args:
+        train: Rows of the train split.
+        vocabulary: For texts, the tokenizer to fit on them.
 
     Raises:
         InputError: The rows are not those of the train split, have no labels, or have one class
@@ -153,7 +158,7 @@ def describe(train: Examples) -> Schema:
         num_rows=len(train),
         values=_value_stats(train.targets) if train.objective == "regression" else None,
         image=_image_stats(inputs) if train.kind == "image" else None,
-        text=_text_stats(inputs) if train.kind == "text" else None,
+        text=_text_stats(inputs, vocabulary) if train.kind == "text" else None,
         columns=_columns(inputs) if train.kind == "tabular" else (),
     )
 
@@ -185,6 +190,11 @@ def _value_stats(values: np.ndarray) -> ValueStats:
             f"the train split holds the same number, {stats.low!r}, in all {len(values)} rows: "
             "there is nothing to learn"
         )
+    if stats.std == 0:  # squares of differences below 1e-162 are 0
+        raise InputError(
+            f"the numbers to predict reach from {stats.low!r} to {stats.high!r}, which differ too "
+            "little to compute with: change the unit"
+        )
     return stats
 
 
@@ -194,10 +204,8 @@ def _image_stats(images: Images) -> ImageStats:
     return describe_images(images)
 
 
-def _text_stats(texts: Sequence[str]) -> TextStats:
-    from mlexpert.data.tokenizer import count_tokens, train_tokenizer
-
-    tokenizer, vocab_size = train_tokenizer(texts)
+def _text_stats(texts: Sequence[str], vocabulary: Vocabulary) -> TextStats:
+    tokenizer, vocab_size = train_tokenizer(texts, vocabulary)
     lengths = count_tokens(texts, tokenizer)
     return TextStats(
         tokenizer,

@@ -134,7 +134,18 @@ def _csv(path: Path, ending: str, schema: Schema, size: int) -> Iterator[Any]:
     with pd.read_csv(
         path, sep=READERS[ending], chunksize=size, dtype=texts, low_memory=False
     ) as pieces:
-        yield from (piece for piece in pieces if len(piece))
+        for piece in pieces:
+            for column in columns:
+                if column.name in piece:
+                    piece[column.name] = _known(piece[column.name], column)
+            if len(piece):
+                yield piece
+
+
+def _known(texts: pd.Series, column: Categorical) -> pd.Series:
+    """Return categories as training read them: 1.0, of a column with a gap, is the category 1."""
+    whole = texts.str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
+    return texts.where(texts.isin(column.categories), whole)
 
 
 def _of_streamed(ds: Any, size: int) -> Iterator[Any]:
@@ -152,7 +163,13 @@ def _of_streamed(ds: Any, size: int) -> Iterator[Any]:
 def _of_items(items: Iterator[Any], kind: Kind, size: int) -> Iterator[Any]:
     """Yield the items that are batches as they are, and those that are rows `size` at a time."""
     waiting: list[Any] = []
-    for item in items:
+    for number, item in enumerate(items):
+        empty = item is None or (isinstance(item, dict) and not item)
+        if empty or isinstance(item, int | float | np.number):
+            raise InputError(
+                f"item {number} of the stream is {item!r}, and no row: a row is a dict of columns "
+                "or a list of values, a text, or an image"
+            )
         inputs = _without_label(item, kind)
         is_batch = _is_batch(inputs, kind)
         if not is_batch:
@@ -172,7 +189,10 @@ def _piece(rows: list[Any]) -> Any:
 
 
 def _rows_of(batch: dict[Any, Any]) -> Rows:
-    length = min(map(len, batch.values()))
+    lengths = {name: len(values) for name, values in batch.items()}
+    length = min(lengths.values())
+    if max(lengths.values()) > length:
+        raise InputError(f"the columns of a batch differ in length: {lengths}")
     return Rows([{name: values[i] for name, values in batch.items()} for i in range(length)])
 
 

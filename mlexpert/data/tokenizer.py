@@ -1,10 +1,12 @@
-"""A byte-pair tokenizer fitted on training texts, and texts as its token ids."""
+"""A tokenizer fitted on training texts, and texts as its token ids."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,44 +14,74 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 PAD, UNKNOWN, START = "[PAD]", "[UNK]", "[CLS]"
-VOCAB_SIZE = 8_000
-MIN_FREQUENCY = 2
+UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}]"
+"""Characters of scripts without spaces between words."""
+LONGEST_WORD = 200
+"""Letters of a word that its tokens are learned from: one pasted file would take minutes."""
 _CHUNK = 4_096  # texts encoded at once: bounds the memory of the tokenizer's own objects
 
 
-def train_tokenizer(texts: Sequence[str]) -> tuple[str, int]:
-    """Fit a byte-pair tokenizer (Sennrich et al. 2016, arXiv:1508.07909).
+@dataclass(frozen=True)
+class Vocabulary:
+    """How a tokenizer is fitted."""
 
-    Texts are brought to NFKC and lower case and cut at spaces and punctuation before pairs merge.
-    Ids 0, 1 and 2 are padding, unknown and start; every encoded text begins with start. The same
-    texts give the same tokenizer.
+    unit: Literal["pieces", "words"] = "pieces"
+    """pieces: byte pairs, of which every word can be made. words: whole words, and single
+    characters of scripts that put no spaces between words; other words are unknown."""
+    size: int = 8_000
+    """Most tokens."""
+    min_frequency: int = 2
+    """Fewest occurrences of a word, or of a pair that is merged."""
+    lowercase: bool = True
+    """Whether letters lose their case."""
+
+
+SMALL = Vocabulary()
+
+
+def train_tokenizer(texts: Sequence[str], vocabulary: Vocabulary = SMALL) -> tuple[str, int]:
+    """Fit a tokenizer: of byte pairs (Sennrich et al. 2016, arXiv:1508.07909), or of words.
+
+    Texts are brought to NFKC, to lower case where the vocabulary says so, and cut at spaces and
+    punctuation first. Ids 0, 1 and 2 are padding, unknown and start; every encoded
+    text begins with start. The same texts give the same tokenizer.
 
     Args:
         texts: (N,) training texts.
+        vocabulary: What to fit.
 
     Returns:
         Its JSON, and the number of its tokens.
     """
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+    from tokenizers.trainers import BpeTrainer, WordLevelTrainer
 
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
-    )
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB_SIZE,
-        min_frequency=MIN_FREQUENCY,
+    is_words = vocabulary.unit == "words"
+    model = models.WordLevel if is_words else models.BPE
+    tokenizer = Tokenizer(model(unk_token=UNKNOWN))
+    lower = [normalizers.Lowercase()] if vocabulary.lowercase else []
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), *lower])
+    cuts = [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation()]
+    if is_words:
+        cuts.append(pre_tokenizers.Split(Regex(UNSPACED), behavior="isolated"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(cuts)
+    trainer = (WordLevelTrainer if is_words else BpeTrainer)(
+        vocab_size=vocabulary.size,
+        min_frequency=vocabulary.min_frequency,
         special_tokens=[PAD, UNKNOWN, START],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(iter(texts), trainer=trainer, length=len(texts))
+    tokenizer.train_from_iterator(map(_short_words, texts), trainer=trainer, length=len(texts))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A", special_tokens=[(START, tokenizer.token_to_id(START))]
     )
     # Sorted, so that equal tokenizers have equal text.
     text = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
     return text, tokenizer.get_vocab_size()
+
+
+def _short_words(text: str) -> str:
+    return re.sub(rf"(\S{{{LONGEST_WORD}}})\S+", r"\1", text)
 
 
 def token_ids(texts: Sequence[str], tokenizer: str, max_length: int | None) -> Iterator[list[int]]:

@@ -24,6 +24,7 @@ from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_cosine, warmup_linear
 from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.data.tokenizer import Vocabulary
 from mlexpert.networks.texts import cnn_network, encoder_network, text_stats
 from mlexpert.recipe import Network, Parts
 from mlexpert.training.supervised import Supervised
@@ -36,6 +37,7 @@ class TextCls(ClassifierRecipe):
     name: ClassVar[str] = "text-cls"
     version: ClassVar[int] = 1
     kinds: ClassVar = ("text",)
+    vocabulary: ClassVar = Vocabulary(unit="words", size=30_000, min_frequency=1, lowercase=False)
 
     backbone: str = "auto"
     """auto: convolutions, from scratch. Or the name or folder of an encoder of the transformers

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from mlexpert.blocks.layers.image_views import one_view
 from mlexpert.data.batches import Store, batches, cut, epoch_cuts
 from mlexpert.errors import InputError, RunError
 from mlexpert.training.average import WeightAverage
@@ -199,7 +200,8 @@ class Trainer:
         monitor = self.plan.monitor
         averaged = self.average.in_place() if self.average is not None else nullcontext()
         with averaged, self.phases("evaluation"):
-            logits, targets = self.logits(validation.store), validation.targets.cpu()
+            with one_view(self.model):
+                logits, targets = self.logits(validation.store), validation.targets.cpu()
             weights = None if validation.weights is None else validation.weights.cpu()
             # One process judges for all: a last bit that differs must not part their ways.
             scores = self.processes.first_does(lambda: self.evaluate(logits, targets, weights))

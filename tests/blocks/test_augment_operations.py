@@ -102,7 +102,8 @@ def test_every_image_is_changed_by_itself_and_by_the_generator(augment, channels
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert first.shape == images.shape and first.min() >= 0 and first.max() <= 1
     changed = (first != images).flatten(1).any(dim=1).float().mean()
-    assert 0.5 < changed < 1.0 or augment is rand_augment
+    # One operation of 14 is the identity, and others may be; two in a row hardly ever.
+    assert (0.5 if augment is trivial_augment else 0.8) < changed <= 1.0
     assert torch.equal(augment(images[:0], torch.Generator()), images[:0])
 
 

@@ -58,6 +58,7 @@ def test_threshold_is_the_best_of_the_grid_where_the_gain_is_real() -> None:
     scores = [f1_score(targets[:, 1], p[:, 1] >= threshold) for threshold in GRID]
     assert decide.thresholds[1] == pytest.approx(GRID[scores.index(max(scores))])
     assert decide.thresholds[1] < 0.45  # for a rare label F1 is best below one half
+    assert chosen.thresholds == pytest.approx(decide.thresholds.tolist())  # the report shows them
     assert "but for" in chosen.rule and chosen.rarest_rows == int(targets[:, 1].sum())
     fresh, fresh_targets = draw(3000, [0.0, -4.0], seed=1)
     tuned = f1_score(fresh_targets[:, 1], decide.decide(fresh)[:, 1])

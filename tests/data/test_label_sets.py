@@ -205,5 +205,15 @@ def test_evaluating_on_other_targets_or_labels_is_refused():
     assert one_hot.targets.tolist() == [(0,), (1,), (2,)]
 
 
+def test_two_labels_a_row_are_no_matrix_where_there_are_more_labels():
+    sets = [[0], [1], [0, 1], [2, 0], [], [1, 2]] * 4
+    schema = describe(read((X, sets))["all"].select(np.arange(N), part="train"))
+    assert schema.classes == (0, 1, 2)
+    few = read_labelled((X[:2], [[0, 1], [1, 0]]), schema=schema, target="y")
+    assert few.targets.tolist() == [(0, 1), (0, 1)]
+    matrix = read_labelled((X[:2], [[0, 1, 0], [1, 0, 1]]), schema=schema, target="y")
+    assert matrix.targets.tolist() == [(1,), (0, 2)]
+
+
 def describe_matrix():
     return describe(read((X, MATRIX))["all"].select(np.arange(N), part="train"))

@@ -245,6 +245,12 @@ def test_numbers_have_moments_and_no_classes():
     assert isinstance(again.values, ValueStats)
 
 
+def test_numbers_whose_spread_is_lost_in_double_precision_are_refused():
+    frame, targets = pd.DataFrame({"x": np.arange(4.0)}), np.array([0.0, 1e-200, 0.0, 1e-200])
+    with pytest.raises(InputError, match="from 0.0 to 1e-200, .* change the unit"):
+        describe(Examples("tabular", frame, targets, "regression", part="train"))
+
+
 def test_a_schema_saved_before_objectives_still_loads():
     stack = RNG.integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
     schema = describe(images(Images.from_array(stack)))

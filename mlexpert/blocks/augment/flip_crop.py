@@ -18,7 +18,8 @@ def random_flip(images: Tensor, generator: torch.Generator) -> Tensor:
         (B, C, H, W), a new tensor.
     """
     flip = torch.rand(len(images), generator=generator, device=generator.device) < 0.5
-    return torch.where(flip.to(images.device).view(-1, 1, 1, 1), images.flip(3), images)
+    here = flip.to(images.device, non_blocking=True)  # a GPU goes on with the step before
+    return torch.where(here.view(-1, 1, 1, 1), images.flip(3), images)
 
 
 def random_crop(
@@ -41,7 +42,7 @@ def random_crop(
     num_images, _, height, width = images.shape
     down, right = torch.randint(
         2 * padding + 1, (2, num_images), generator=generator, device=generator.device
-    ).to(images.device)
+    ).to(images.device, non_blocking=True)
     padded = F.pad(images, (padding,) * 4, mode="reflect" if reflect else "constant")
     # A view of all windows, of which an index copies one for each image, whole rows at a time.
     windows = padded.unfold(2, height, 1).unfold(3, width, 1)

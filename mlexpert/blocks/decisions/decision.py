@@ -16,12 +16,14 @@ class Decision:
         tau: Strength of the correction by the training prior; 0 where there is none.
         rule: How they were chosen, as a sentence for the report.
         rarest_rows: Validation rows of the class or label that has the fewest; 0 for regression.
+        thresholds: (K,) probability from which on each label is given; empty where there are none.
     """
 
     temperature: float
     tau: float
     rule: str
     rarest_rows: int
+    thresholds: tuple[float, ...] = ()
 
 
 class DecisionRule(nn.Module):

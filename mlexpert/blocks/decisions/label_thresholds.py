@@ -113,6 +113,7 @@ class LabelThresholds(DecisionRule):
             if moved
             else "a label is given from a probability of 0.5 on",
             rarest_rows=int(rows.min()),
+            thresholds=tuple(round(threshold, 2) for threshold in self.thresholds.tolist()),
         )
 
 

@@ -1,11 +1,11 @@
 """Low-rank updates of frozen weights: a pretrained network is fine-tuned by a few of its numbers.
 
-A frozen weight W (out, in) becomes W + (2 / r) B A, with B (out, r) from zero and A (r, in).
+A frozen weight W (out, in) becomes W + 2 B A, with B (out, r) from zero and A (r, in): the paper's
+factor alpha / r is 2 for every rank r, so that one learning rate suits them all.
 
 Paper: Hu et al. 2021, arXiv:2106.09685, equation 3.
 Differs from the paper: every linear layer of the blocks gets an update, not only queries and values
-(Dettmers et al. 2023, arXiv:2305.14314, section 4), and alpha is 2 r, so that one learning rate
-suits all ranks.
+(Dettmers et al. 2023, arXiv:2305.14314, section 4).
 """
 
 from __future__ import annotations
