@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mlexpert.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from mlexpert.fitted import Fitted, load
+    from mlexpert.fitted import Fitted
+    from mlexpert.loading import load
     from mlexpert.recipe import Recipe
     from mlexpert.recipes import describe, get, names
 
@@ -40,7 +41,7 @@ _HOMES = {
     "Recipe": "mlexpert.recipe",
     "describe": "mlexpert.recipes",
     "get": "mlexpert.recipes",
-    "load": "mlexpert.fitted",
+    "load": "mlexpert.loading",
     "names": "mlexpert.recipes",
 }
 _SUBPACKAGES = frozenset({"blocks", "data", "evidence", "recipes", "training"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
+from mlexpert.data.finding import worst_of_each
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
 from mlexpert.preparation import Prepared, Roles, heed, prepare, prepare_folds
@@ -55,8 +57,7 @@ def read_folds_for(
     prepared = prepare_folds(recipe, ds, roles, folds)
     # A row of the user's test split is an error only where it is trained on, which is in all folds
     # but one: that one may be the first.
-    faulty = (one for one in prepared if any(found.severity == "error" for found in one.findings))
-    heed(next(faulty, prepared[0]).findings, leakage)
+    heed(worst_of_each(chain.from_iterable(one.findings for one in prepared)), leakage)
     recipe.accept(prepared[0].schema)
     return recipe.settle(prepared[0].schema), prepared
 

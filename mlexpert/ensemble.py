@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from mlexpert.fitted import Fitted
 from mlexpert.held import Held
 from mlexpert.importance import mean_importance, permutation_importance
 from mlexpert.model_folder import SavedModel
-from mlexpert.recipe import Parts, Recipe
+from mlexpert.recipe import Recipe
 
 SMALLEST = 1e-7
 """Probability that stands for 0 where a logarithm is taken."""
@@ -106,11 +105,6 @@ class Ensemble(Fitted):
     def _saved(self) -> SavedModel:
         members = tuple(member._saved() for member in self.members)
         return replace(super()._saved(), members=members)
-
-
-def fresh_rule(parts: Parts) -> DecisionRule:
-    """Return a rule of the recipe's that is to be fitted for an ensemble."""
-    return copy.deepcopy(parts.decide)
 
 
 def logits_saying(said: Tensor, decide: DecisionRule, schema: Schema) -> Tensor:

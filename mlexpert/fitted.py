@@ -20,15 +20,12 @@ from mlexpert.evidence.objectives import metrics_of
 from mlexpert.final_test import final_tests, open_test
 from mlexpert.held import Held, read_again
 from mlexpert.importance import permutation_importance
-from mlexpert.model_files import CARD
-from mlexpert.model_folder import SavedModel, load_model, save_model
+from mlexpert.model_folder import SavedModel, save_model
 from mlexpert.predictions import in_user_terms, predictions_of, targets_of
 from mlexpert.recipe import Parts, Recipe
-from mlexpert.run_dir import earlier_run
 from mlexpert.streams import Piece, say_of
 from mlexpert.training.evaluation import logits_of
 from mlexpert.training.processes import Processes
-from mlexpert.training.tracking import RUN
 
 DATA_FACTS = ("fingerprint", "split_fingerprint", "roles", "target", "inputs")
 """What a saved model says of the data that it was fitted on."""
@@ -73,16 +70,9 @@ class Fitted:
         Raises:
             InputError: If the folder holds no finished run.
         """
-        path = Path(run_dir)
-        facts = earlier_run(path) if (path / RUN).is_file() else None
-        if facts is None:
-            raise InputError(f"{path} is not a run folder: {RUN} is missing.")
-        if facts["status"] != "finished":
-            raise InputError(
-                f"The run in {path} is {facts['status']}, not finished; "
-                f"fit again with run_dir={str(path)!r}."
-            )
-        return _fitted(load_model(path / "model", recipe), facts=facts, run_dir=path, held=held)
+        from mlexpert.loading import from_run  # the run's model may be an ensemble of these
+
+        return from_run(run_dir, recipe=recipe, held=held)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -127,7 +117,8 @@ class Fitted:
             InputError: As for `predict_proba`, and if there are not as many labels.
         """
         self._refuse_regression("predict_topk")
-        if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= self.schema.num_classes:
+        is_whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+        if not is_whole or not 1 <= k <= self.schema.num_classes:
             raise InputError(
                 f"k={k!r}; it takes a whole number from 1 to {self.schema.num_classes}, "
                 "the number of labels."
@@ -296,42 +287,3 @@ class Fitted:
             raise InputError(
                 f"{asked}: this model predicts a number, which has no probabilities; use predict."
             )
-
-
-def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:
-    """Load a saved model.
-
-    Args:
-        folder: What `fitted.save(folder)` wrote, or the run folder that holds it.
-        recipe: The class of a copied recipe; None looks it up in the catalogue.
-
-    Returns:
-        The model; it predicts, and evaluates on data that you give it.
-
-    Raises:
-        InputError: If a file is missing, altered, foreign or a pickle, or the recipe's version is
-            not in this package.
-    """
-    path = Path(folder)
-    if not (path / CARD).is_file() and (path / "model" / CARD).is_file():
-        path = path / "model"
-    elif not (path / CARD).is_file() and (path / RUN).is_file():
-        return Fitted.from_run(path, recipe=recipe)  # says why the run holds no model
-    saved = load_model(path, recipe)
-    return _fitted(saved, facts=saved.facts)
-
-
-def _fitted(
-    saved: SavedModel,
-    *,
-    facts: dict[str, Any],
-    run_dir: Path | None = None,
-    held: Held | None = None,
-) -> Fitted:
-    """Return the one model or the ensemble that was saved."""
-    if saved.members:
-        # An ensemble is made of fitted models: the one import that points upwards here.
-        from mlexpert.ensemble import Ensemble
-
-        return Ensemble.of_saved(saved, facts=facts, run_dir=run_dir, held=held)
-    return Fitted(saved.recipe, saved.schema, saved.parts, facts=facts, run_dir=run_dir, held=held)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,14 @@ from mlexpert.assembly import Assembled, assemble, read_folds_for, read_for
 from mlexpert.blocks.layers.image_views import one_view
 from mlexpert.data.batches import epoch_order
 from mlexpert.data.examples import Examples
+from mlexpert.data.finding import worst_of_each
 from mlexpert.data.schema import schema_to_json
 from mlexpert.errors import InputError, RunError
 from mlexpert.fitted import DATA_FACTS, Fitted
 from mlexpert.folds import fit_folds, whole_data, whole_schema
 from mlexpert.held import held_of
 from mlexpert.importance import write_importance
+from mlexpert.loading import from_run
 from mlexpert.model_folder import SavedModel, save_model
 from mlexpert.predictions import predictions_of, targets_of, write_arrays, write_subgroups
 from mlexpert.preparation import Prepared, Roles
@@ -113,7 +116,7 @@ def fit(
         facts = _facts(settled, prepared, criteria)
         path = _where(recipe, run_dir, facts, engine)
         if not fresh and engine.processes.first_does(lambda: is_finished(path, facts)):
-            return Fitted.from_run(path, recipe=type(recipe), held=held_of(prepared))
+            return from_run(path, recipe=type(recipe), held=held_of(prepared))
         shown = Shown(track, profile, progress)
         if folds is None:
             return _fit_one(settled, prepared[0], path, facts, engine, shown, fresh=fresh)
@@ -122,7 +125,7 @@ def fit(
         def fit_fold(recipe: Recipe, one: Prepared, place: Path) -> Fitted:
             own = _facts(recipe, [one], None)
             if engine.processes.first_does(lambda: is_finished(place, own)):
-                return Fitted.from_run(place, recipe=type(recipe), held=held_of([one]))
+                return from_run(place, recipe=type(recipe), held=held_of([one]))
             return _fit_one(recipe, one, place, own, engine, shown)
 
         return fit_folds(settled, prepared, folder, engine, fit_fold)
@@ -150,6 +153,9 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what makes this run this run; of several folds, what makes the whole of them."""
     first = prepared[0]
+    findings = first.findings
+    if len(prepared) > 1:
+        findings = worst_of_each(chain.from_iterable(one.findings for one in prepared))
     facts = {
         "recipe": recipe.name,
         "version": recipe.version,
@@ -158,7 +164,7 @@ def _facts(
         "seed": recipe.seed,
         "data": first.facts,
         "schema": schema_to_json(first.schema),
-        "leakage": [asdict(finding) for finding in first.findings],
+        "leakage": [asdict(finding) for finding in findings],
         "criteria": dict(criteria or {}),
     }
     if len(prepared) == 1:

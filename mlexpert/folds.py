@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -15,10 +16,11 @@ import torch
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
-from mlexpert.ensemble import Ensemble, fresh_rule, logits_saying
+from mlexpert.ensemble import Ensemble, logits_saying
 from mlexpert.fitted import Fitted
 from mlexpert.held import division_of, held_of
 from mlexpert.importance import IMPORTANCE, mean_importance, write_ranked
+from mlexpert.loading import from_run
 from mlexpert.model_folder import save_model
 from mlexpert.predictions import predictions_of, write_arrays, write_subgroups
 from mlexpert.preparation import Prepared
@@ -103,7 +105,7 @@ def fit_folds(
         note(folder, status="failed", error=str(error))
         raise
     engine.processes.first_does(lambda: None)  # the others read what the first one wrote
-    ensemble = Fitted.from_run(path, recipe=type(recipe), held=held_of(prepared))
+    ensemble = from_run(path, recipe=type(recipe), held=held_of(prepared))
     assert isinstance(ensemble, Ensemble), "the saved model has members"
     for member in ensemble.members:
         engine.place(member.parts.network.model)
@@ -118,7 +120,7 @@ def _join(
     rows = [one.splits.validation for one in prepared]
     order = np.argsort(np.concatenate([one.validation_rows for one in prepared]))
     arrays = _out_of_fold(members, order)
-    decide = fresh_rule(members[0].parts)
+    decide = copy.deepcopy(members[0].parts.decide)  # what it chose is chosen anew below
     key = "predictions" if schema.objective == "regression" else "probabilities"
     logits = logits_saying(torch.from_numpy(arrays[key]), decide, schema)
     targets = torch.cat([encode_targets(one.targets, schema) for one in rows])[order]

@@ -64,8 +64,10 @@ def permutation_importance(
         raise InputError(
             f"importance is that of the columns of a table, and these rows are {examples.kind}."
         )
-    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+    if not _is_whole(repeats) or repeats < 1:
         raise InputError(f"repeats={repeats!r}; a column is shuffled a whole number of times.")
+    if not _is_whole(seed) or not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed!r}; it takes a whole number from 0 to 2**32 - 1.")
     plain = predict(examples)
     badness = _badness(metric, plain, schema)
     base = badness(plain)
@@ -135,11 +137,12 @@ def _badness(metric: str | None, plain: Arrays, schema: Schema) -> Callable[[Arr
         root = np.sqrt if objective == "regression" else float
         return lambda arrays: float(root(row_losses(arrays, objective).mean()))
     known = metrics_of(objective, plain, train_counts=counts)
-    better = METRICS[metric].better if metric in known else None
+    named = isinstance(metric, str) and metric in known
+    better = METRICS[metric].better if named else None
     if better is None:
         raise InputError(
             f"metric={metric!r} cannot be asked for; there are {listing(known)}."
-            + did_you_mean(metric, list(known))
+            + did_you_mean(str(metric), list(known))
         )
 
     def badness(arrays: Arrays) -> float:
@@ -147,6 +150,10 @@ def _badness(metric: str | None, plain: Arrays, schema: Schema) -> Callable[[Arr
         return {"higher": -value, "lower": value, "zero": abs(value)}[better]
 
     return badness
+
+
+def _is_whole(number: object) -> bool:
+    return isinstance(number, int | np.integer) and not isinstance(number, bool)
 
 
 def _orders(num_rows: int, repeats: int, seed: int) -> Iterator[np.ndarray]:

@@ -6,7 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlexpert.fitted import Fitted, load
+from mlexpert.fitted import Fitted
+from mlexpert.loading import load
 
 
 def to_bytes(fitted: Fitted) -> dict[str, bytes]:

@@ -45,6 +45,9 @@ class SavedModel:
 def save_model(folder: Path, model: SavedModel) -> None:
     """Write a model folder beside `folder`, then rename it into place.
 
+    An earlier model is moved aside before and deleted after that: a kill at any time leaves one of
+    the two whole, here or in `.replaced-...` beside it.
+
     Args:
         folder: Where to; it may not exist yet, or hold an earlier model.
         model: What is to be saved.
@@ -59,14 +62,19 @@ def save_model(folder: Path, model: SavedModel) -> None:
             f"{folder} exists and is not a saved model; it is left alone. Save to another folder."
         )
     beside = folder.with_name(f".writing-{folder.name}")
+    aside = folder.with_name(f".replaced-{folder.name}")
     try:
         shutil.rmtree(beside, ignore_errors=True)
         _write(beside, model)
         if folder.exists():
-            shutil.rmtree(folder)
+            shutil.rmtree(aside, ignore_errors=True)
+            folder.rename(aside)
         beside.rename(folder)
+        shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
+        if aside.exists() and not folder.exists():
+            aside.rename(folder)
         raise RunError(
             f"The model could not be saved to {folder}: {error.strerror}. Choose another folder."
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -546,6 +547,33 @@ def test_saving_replaces_a_saved_model_and_nothing_else(finished: Path, tmp_path
         with pytest.raises(InputError, match="left alone"):
             fitted.save(tmp_path / name)
     assert (tmp_path / "model/notes.txt").exists() and (tmp_path / "other/model.json").exists()
+
+
+def test_a_stop_or_an_error_while_a_model_is_replaced_loses_none(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, folder = mlexpert.load(finished), tmp_path / "model"
+    fitted.save(folder)
+    card = (folder / "model.json").read_bytes()
+    rename = Path.rename
+
+    def fails(error: BaseException) -> Callable[[Path, Path], Path]:
+        def into_place(self: Path, to: Path) -> Path:
+            if self.name.startswith(".writing-"):
+                raise error
+            return rename(self, to)
+
+        return into_place
+
+    for error, seen in ((OSError(5, "I/O error"), RunError), (KeyboardInterrupt(), None)):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", fails(error))
+            with pytest.raises(seen or KeyboardInterrupt):
+                fitted.save(folder)
+        left = folder if seen else tmp_path / ".replaced-model"
+        assert (left / "model.json").read_bytes() == card
+    fitted.save(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_line_that_a_full_disk_tore_does_not_stop_a_resume(tmp_path: Path) -> None:

@@ -271,6 +271,20 @@ def test_an_interrupt_in_the_last_fold_changes_nothing(
     )
 
 
+def test_the_record_keeps_the_worst_finding_of_any_fold(tmp_path: Path) -> None:
+    apart = table(40, seed=9)
+    folds = prepare_folds(quick(), {"train": ROWS, "test": apart}, Roles(target="bought"), FOLDS)
+    validated_first = ROWS.iloc[folds[0].validation_rows[:1]]  # so that fold 1 trains without it
+    ds = {"train": ROWS, "test": pd.concat([apart, validated_first])}
+    with pytest.warns(UserWarning, match="leakage audit"):
+        ensemble = fit(ds, tmp_path / "run", subgroups=None, leakage="report")
+    severities = {one["check"]: one["severity"] for one in ensemble.facts["leakage"]}
+    assert len(severities) == len(ensemble.facts["leakage"])
+    assert "error" in severities.values()
+    with pytest.raises(InputError, match="occur"):
+        fit(ds, tmp_path / "refused", subgroups=None)
+
+
 def test_fresh_forgets_the_folds(run: Path, data: Path) -> None:
     single = fit(data, run, folds=None, fresh=True)
     assert type(single) is Fitted and not (run / "folds").exists()
@@ -317,6 +331,10 @@ def test_a_number_of_folds_that_cannot_be_meant(tmp_path: Path, folds) -> None:
     with pytest.raises(InputError, match="folds="):
         fit(ROWS, tmp_path / "run", folds=folds, subgroups=None)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_number_of_folds_from_numpy() -> None:
+    assert len(prepare_folds(quick(), ROWS, Roles(target="bought"), np.int64(2))) == 2
 
 
 def test_more_folds_than_rows_of_a_class(tmp_path: Path) -> None:

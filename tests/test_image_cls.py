@@ -211,7 +211,7 @@ def test_values_that_cannot_be_meant_are_refused(fields: dict, message: str) -> 
 
 def test_what_cannot_be_had_leaves_nothing(offline: None, tmp_path: Path) -> None:
     for ds, fields, message in (
-        (table().rename(columns={"bought": "label"}), {}, "is for images.*tabular"),
+        (table().rename(columns={"bought": "label"}), {}, "takes image inputs.*take tabular-cls"),
         (images(40), {"backbone": "resnet81"}, "Did you mean 'resnet18'"),
         (images(40), {"backbone": "test_resnet", "pretrained": True}, "could not be fetched"),
         (images(40), {"weights": str(tmp_path / "none")}, "no such file"),

@@ -99,6 +99,11 @@ def test_what_cannot_be_asked(fitted: Fitted, tmp_path: Path) -> None:
     for repeats in (0, 2.5, True, "3"):
         with pytest.raises(InputError, match=f"repeats={repeats!r}"):
             fitted.importance(rows, repeats=repeats)
+    with pytest.raises(InputError, match=r"metric=\['accuracy'\] cannot be asked for"):
+        fitted.importance(rows, metric=["accuracy"])
+    for seed in (-1, 2**32, 1.5, "1"):
+        with pytest.raises(InputError, match=f"seed={seed!r}"):
+            fitted.importance(rows, seed=seed)
     with pytest.raises(InputError, match="'label'"):
         fitted.importance(rows.drop(columns="label"))
     fitted.save(tmp_path / "model")

@@ -86,7 +86,7 @@ def test_numbers_are_in_the_users_unit_and_have_no_probabilities(values: Fitted)
 
 
 def test_topk_is_the_sorted_probabilities(classes: Fitted, labels: Fitted) -> None:
-    for fitted, number in ((classes, 2), (classes, 3), (labels, 2)):
+    for fitted, number in ((classes, 2), (classes, np.int64(3)), (labels, 2)):
         names, probabilities = fitted.predict_topk(FRESH, k=number)
         expected = torch.tensor(fitted.predict_proba(FRESH)).topk(number)
         np.testing.assert_array_equal(probabilities, expected.values)
@@ -185,6 +185,19 @@ def test_files_are_read_piece_by_piece(classes: Fitted, tmp_path: Path) -> None:
         assert same_as_at_once(classes, str(file), str(file)) == [16, 16, 16, 2]
 
 
+def test_a_csv_is_read_as_in_training_in_pieces_at_once_and_with_labels(tmp_path: Path) -> None:
+    rows = table(200)
+    hint = (rows["bought"] == "yes") ^ (np.random.default_rng(0).random(200) < 0.2)
+    rows["city"] = np.where(hint, "01", "02")  # by itself a column of numbers
+    rows["bought"] = np.where(rows["bought"] == "yes", "1", "0")  # and so is this one
+    fitted = trained("tabular-cls", rows, tmp_path / "run", "bought", epochs=10)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    same_as_at_once(fitted, tmp_path / "rows.csv", rows)
+    file = str(tmp_path / "rows.csv")
+    np.testing.assert_allclose(fitted.predict_proba(file), fitted.predict_proba(rows), atol=1e-6)
+    assert fitted.evaluate(file) == pytest.approx(fitted.evaluate(rows))
+
+
 def test_a_piece_of_a_csv_does_not_change_the_type_of_a_column(tmp_path: Path) -> None:
     rows = table(200)
     hint = (rows["bought"] == "yes") ^ (np.random.default_rng(0).random(200) < 0.2)
@@ -270,6 +283,13 @@ def test_what_is_no_stream(classes: Fitted) -> None:
             list(classes.predict_stream([INPUTS, item]))
 
 
+def test_an_empty_batch_is_passed_over(classes: Fitted) -> None:
+    empty = INPUTS.iloc[:0]
+    batches = [empty, INPUTS.iloc[:20], empty, empty.to_dict("list"), [], INPUTS.iloc[20:]]
+    assert same_as_at_once(classes, batches, INPUTS) == [20, 30]
+    assert list(classes.predict_stream([empty])) == []
+
+
 def test_no_row_of_a_ragged_batch_is_dropped(classes: Fitted) -> None:
     batch = {"age": [1.0, 2.0, 3.0], "income": [1.0, 2.0], "city": ["Rome", "Oslo", "Rome"]}
     with pytest.raises(InputError, match=r"differ in length: .*'income': 2"):
@@ -295,3 +315,5 @@ def test_one_image_is_not_taken_for_a_batch() -> None:
     assert streams._is_batch(grey, "image") and not streams._is_batch(colour, "image")
     assert not streams._is_batch(colour[..., 0], "image")
     assert streams._is_batch(colour[None], "image")
+    assert streams._is_batch(np.zeros((80, 1, 1)), "image")
+    assert not streams._is_batch(np.zeros((1, 1, 1)), "image")

@@ -56,6 +56,14 @@ def file(tmp_path):
     return path
 
 
+def test_headings_may_speak_of_several_papers(file):
+    one = read_card(file)
+    several = SOURCE.replace("Paper:", "Papers:").replace("the paper:", "the papers:")
+    file.write_text(textwrap.dedent(several).lstrip())
+    card = read_card(file)
+    assert (card.paper, card.differs) == (one.paper, one.differs) != ("", "")
+
+
 def test_card(file):
     card = read_card(file)
     assert (card.name, card.version, card.class_name) == ("mine", 2, "Mine")

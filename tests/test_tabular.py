@@ -203,5 +203,5 @@ def test_what_cannot_be_meant_is_refused(name: str, tmp_path: Path):
         get(name, dropout=1.0)
     data = texts().assign(label=1.0) if name == "tabular-reg" else texts()
     data["label"] = np.arange(len(data)) * 1.0 if name == "tabular-reg" else data["label"]
-    with pytest.raises(InputError, match="for tables"):
+    with pytest.raises(InputError, match="takes tabular inputs, and these rows are text"):
         fit(name, data, tmp_path, "label")

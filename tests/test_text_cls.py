@@ -221,7 +221,7 @@ def test_values_that_cannot_be_meant_are_refused(fields: dict, message: str) -> 
 
 
 def test_other_rows_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="for texts, and these rows are image"):
+    with pytest.raises(InputError, match="takes text inputs, and these rows are image"):
         fit(tmp_path / "run", images())
     assert list(tmp_path.iterdir()) == []
 

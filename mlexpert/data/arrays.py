@@ -138,7 +138,7 @@ def from_inputs(x: Any) -> Columns:
         return _from_list(x.tolist())
     if x.ndim == 2:
         return _from_matrix(x)
-    if x.ndim == 3 and x.shape[2] in (1, 3, 4):
+    if x.ndim == 3 and x.shape[2] in (1, 3, 4) and x.shape[1:] != (1, 1):
         raise InputError(f"X of shape {x.shape} looks like one image: a stack of one is X[None]")
     if x.ndim in (3, 4):
         images = Images.from_array(x, channels_first=tensor)
@@ -179,8 +179,11 @@ def _from_list(values: list[Any]) -> Columns:
             Images.from_items(values) if isinstance(first, Path) else images_of(values, "x")
         )
     shapes = {value.shape if isinstance(value, np.ndarray) else None for value in values}
-    if isinstance(first, np.ndarray) and first.ndim >= 2 and len(shapes) > 1 and None not in shapes:
-        return _image_columns(Images.from_items(values))
+    if isinstance(first, np.ndarray) and first.ndim >= 2 and None not in shapes:
+        several = len(shapes) > 1
+        return _image_columns(
+            Images.from_items(values) if several else Images.from_array(np.stack(values))
+        )
     if all(isinstance(value, list | tuple) for value in values):
         widths = {len(value) for value in values}
         if len(widths) > 1:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mlexpert.data import sources
 from mlexpert.data.assemble import Aim, examples_of, with_targets
@@ -16,7 +17,7 @@ from mlexpert.data.examples import MEANS, Examples, Kind
 from mlexpert.data.label_sets import labels_of_rows
 from mlexpert.data.nearest import did_you_mean, listing
 from mlexpert.data.roles import Roles, find_target
-from mlexpert.data.schema import Numeric, Schema
+from mlexpert.data.schema import Categorical, Numeric, Schema
 from mlexpert.data.table import looks_like_text
 from mlexpert.errors import InputError
 
@@ -40,7 +41,7 @@ def read_inputs(
         raise InputError(f"there is no file {x[:80]!r}. (Texts to predict are given in a list.)")
     if schema.image is not None:
         _refuse_one_image(x, schema.image.channels)
-    columns = _one_set(sources.load(x, target=None, for_prediction=True), "predict")
+    columns = _load(x, "predict", schema)
     if columns.target is not None:  # the y of a pair, which is not asked for here
         frame = columns.frame.drop(columns=columns.target, errors="ignore")
         columns = replace(columns, frame=frame)
@@ -71,7 +72,7 @@ def read_labelled(
     if isinstance(ds, Mapping) and len(ds) == 1:
         (ds,) = ds.values()
     named = target if isinstance(target, str) else None
-    columns = _one_set(sources.load(ds, target=named, for_prediction=False), "evaluate on")
+    columns = _load(ds, "evaluate on", schema, named)
     wanted = [target] if isinstance(target, str) else list(target or ())
     known = wanted if wanted and set(wanted) <= set(columns.order) else None
     name = find_target(columns, known, needed=False)
@@ -98,7 +99,16 @@ def read_labelled(
     return rows
 
 
-def _one_set(parts: dict[str, Columns], purpose: str) -> Columns:
+def _load(x: Any, purpose: str, schema: Schema, target: str | None = None) -> Columns:
+    """Read one set of rows; of a csv file, what were texts in training as texts: 01 is not 1."""
+    texts = [column.name for column in schema.columns if isinstance(column, Categorical)]
+    if (
+        target is not None
+        and schema.classes
+        and all(isinstance(label, str) for label in schema.classes)
+    ):
+        texts = [*texts, target]
+    parts = sources.load(x, target=target, for_prediction=purpose == "predict", as_text=texts)
     if list(parts) != ["all"]:
         raise InputError(f"one set of rows is needed here, not the splits {listing(parts)}")
     if not len(parts["all"]):
@@ -164,11 +174,22 @@ def _table_roles(columns: Columns, schema: Schema) -> tuple[Columns, Roles]:
             f"column(s) {listing(missing)} that the model was trained on are missing; columns: "
             f"{listing(columns.order)}." + did_you_mean(missing[0], columns.order)
         )
+    categories = (column for column in schema.columns if isinstance(column, Categorical))
+    known = {column.name: _known(columns.frame[column.name], column) for column in categories}
+    columns = replace(columns, frame=columns.frame.assign(**known))
     kinds: dict = {
         column.name: "numeric" if isinstance(column, Numeric) else "categorical"
         for column in schema.columns
     }
     return columns, Roles("tabular", tuple(names), kinds, None, None, None, (), columns.notes)
+
+
+def _known(series: pd.Series, column: Categorical) -> pd.Series:
+    """Return texts as training read them: 1.0, of a column with a gap, is the category 1."""
+    if not isinstance(series.dtype, pd.StringDtype):
+        return series
+    whole = series.str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
+    return series.where(series.isin(column.categories), whole)
 
 
 def _input_column(columns: Columns, kind: Kind, inputs: str | Sequence[str] | None) -> str:

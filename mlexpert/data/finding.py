@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["ok", "skipped", "note", "warning", "error"]
+_GRAVITY: dict[Severity, int] = {"skipped": 0, "ok": 1, "note": 2, "warning": 3, "error": 4}
 
 SHOWN = 10
 """How many rows or names a finding gives as examples."""
@@ -30,3 +32,14 @@ class Finding:
     message: str
     count: int = 0
     examples: tuple = ()
+
+
+def worst_of_each(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the gravest finding of each check, and of equally grave ones that about the most."""
+    worst: dict[str, Finding] = {}
+    for finding in findings:
+        known = worst.setdefault(finding.check, finding)
+        worst[finding.check] = max(
+            known, finding, key=lambda one: (_GRAVITY[one.severity], one.count)
+        )
+    return list(worst.values())

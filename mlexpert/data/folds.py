@@ -77,7 +77,7 @@ def fold_splits(
 
 
 def _refuse(parts: Mapping[str, Examples], folds: int) -> None:
-    if isinstance(folds, bool) or not isinstance(folds, int) or folds < 2:
+    if isinstance(folds, bool) or not isinstance(folds, int | np.integer) or folds < 2:
         raise InputError(f"folds={folds!r}; it takes a whole number from 2")
     if "validation" in parts:
         raise InputError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,22 @@ ACCEPTED = (
 )
 
 
-def load(ds: Any, *, target: str | None, for_prediction: bool) -> dict[str, Columns]:
+def load(
+    ds: Any, *, target: str | None, for_prediction: bool, as_text: Collection[str] = ()
+) -> dict[str, Columns]:
     """Bring any supported data into columns by split, or under the one key "all".
+
+    Args:
+        ds: The data.
+        target: As the user named it.
+        for_prediction: Whether labels are not asked for.
+        as_text: Columns of a csv file that are read as they are written, and not as numbers.
 
     Raises:
         InputError: The form is not known, or what it points to cannot be read.
     """
     if isinstance(ds, str | Path):
-        return _by_path(ds, for_prediction)
+        return _by_path(ds, for_prediction, as_text)
     if is_instance(ds, "datasets", "Dataset"):
         return {"all": from_dataset(ds)}
     if is_instance(ds, "datasets", "IterableDataset"):
@@ -103,7 +111,9 @@ def _with_note(columns: Columns, note: str) -> Columns:
     return replace(columns, notes=(*columns.notes, note))
 
 
-def _by_path(ds: str | Path, for_prediction: bool) -> dict[str, Columns]:
+def _by_path(
+    ds: str | Path, for_prediction: bool, as_text: Collection[str] = ()
+) -> dict[str, Columns]:
     if ds == "demo":
         paths = {part: DEMO / f"fashion_mnist_lt_{part}.parquet" for part in ("train", "test")}
         if for_prediction:
@@ -111,7 +121,7 @@ def _by_path(ds: str | Path, for_prediction: bool) -> dict[str, Columns]:
         return {part: _from_file(path) for part, path in paths.items()}
     path = Path(ds).expanduser()
     if os.path.isfile(path):  # unlike Path.is_file, no error for a text too long to be a name
-        return {"all": _from_file(path)}
+        return {"all": _from_file(path, as_text)}
     if os.path.isdir(path):
         return _from_folder(path, for_prediction)
     hub_name = isinstance(ds, str) and HUB_NAME.fullmatch(ds) and path.suffix.lower() not in READERS
@@ -140,7 +150,7 @@ def _from_folder(folder: Path, for_prediction: bool) -> dict[str, Columns]:
     return _by_split(splits, None, for_prediction)
 
 
-def _from_file(path: Path) -> Columns:
+def _from_file(path: Path, as_text: Collection[str] = ()) -> Columns:
     endings = "".join(path.suffixes[-2:]).lower()
     suffix = next((known for known in READERS if endings.endswith(known)), None)
     if suffix is None:
@@ -148,9 +158,14 @@ def _from_file(path: Path) -> Columns:
             f"file {str(path)!r} ends in none of {listing(READERS)}: convert it to one of these"
         )
     try:
-        columns = _read_parquet(path) if suffix == ".parquet" else _read_csv(path, READERS[suffix])
+        if suffix == ".parquet":
+            columns = _read_parquet(path)
+        else:
+            columns = _read_csv(path, READERS[suffix], as_text)
     except InputError:
         raise
+    except pd.errors.EmptyDataError as error:
+        raise InputError(f"file {str(path)!r} is empty") from error
     except (
         OSError,
         ValueError,
@@ -167,8 +182,9 @@ def _from_file(path: Path) -> Columns:
 READERS = {".parquet": "", ".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 
 
-def _read_csv(path: Path, separator: str) -> Columns:
-    frame = pd.read_csv(path, sep=separator, low_memory=False)
+def _read_csv(path: Path, separator: str, as_text: Collection[str]) -> Columns:
+    texts = dict.fromkeys(as_text, "str")
+    frame = pd.read_csv(path, sep=separator, low_memory=False, dtype=texts)
     names = [str(name) for name in frame.columns]
     other = next((mark for mark in ";\t|," if len(names) == 1 and mark in names[0]), None)
     if other is not None:

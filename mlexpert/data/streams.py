@@ -129,23 +129,13 @@ def _parquet(path: Path, size: int) -> Iterator[Any]:
 
 def _csv(path: Path, ending: str, schema: Schema, size: int) -> Iterator[Any]:
     # The type of a column is that of training, whatever a piece by itself would look like.
-    columns = [column for column in schema.columns if isinstance(column, Categorical)]
-    texts = {column.name: "str" for column in columns}
+    texts = {column.name: "str" for column in schema.columns if isinstance(column, Categorical)}
     with pd.read_csv(
         path, sep=READERS[ending], chunksize=size, dtype=texts, low_memory=False
     ) as pieces:
         for piece in pieces:
-            for column in columns:
-                if column.name in piece:
-                    piece[column.name] = _known(piece[column.name], column)
             if len(piece):
                 yield piece
-
-
-def _known(texts: pd.Series, column: Categorical) -> pd.Series:
-    """Return categories as training read them: 1.0, of a column with a gap, is the category 1."""
-    whole = texts.str.replace(r"^(-?\d+)\.0+$", r"\1", regex=True)
-    return texts.where(texts.isin(column.categories), whole)
 
 
 def _of_streamed(ds: Any, size: int) -> Iterator[Any]:
@@ -178,7 +168,9 @@ def _of_items(items: Iterator[Any], kind: Kind, size: int) -> Iterator[Any]:
             yield _piece(waiting)
             waiting = []
         if is_batch:
-            yield _rows_of(inputs) if isinstance(inputs, dict) else inputs
+            batch = _rows_of(inputs) if isinstance(inputs, dict) else inputs
+            if len(batch):
+                yield batch
     if waiting:
         yield _piece(waiting)
 
@@ -224,6 +216,8 @@ def _is_batch(item: Any, kind: Kind) -> bool:
         return isinstance(item[0], list | tuple | dict | np.ndarray | Tensor) if item else True
     if isinstance(item, np.ndarray | Tensor) and kind != "text":
         if kind == "image" and item.ndim == 3:  # grey images, or one with its channels
+            if tuple(item.shape[1:]) == (1, 1):  # of one pixel, but for one image of one
+                return item.shape[0] not in CHANNEL_COUNTS
             return not {item.shape[0], item.shape[2]} & set(CHANNEL_COUNTS)
         return item.ndim == (2 if kind == "tabular" else 4)
     return True

@@ -112,6 +112,9 @@ def _gap(record: RunRecord) -> Verdict:
     if (record.run.get("config") or {}).get("class_weight"):
         why = "the losses count classes by their weights"
         return Verdict(question, "not measured", why, required)
+    if (record.run.get("data") or {}).get("weights"):
+        why = "the losses count rows by their weights"
+        return Verdict(question, "not measured", why, required)
     train = _at(record, ("train_clean", loss), best["epoch"])
     if np.isnan(train):
         train = _at(record, ("train", "loss"), best["epoch"])

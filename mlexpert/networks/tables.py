@@ -10,7 +10,6 @@ from mlexpert.data.batches import Store, TensorStore
 from mlexpert.data.encode import FIRST_CODE, encode_table
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Column, Numeric, Schema
-from mlexpert.errors import InputError
 from mlexpert.recipe import Network
 
 MEANS = {
@@ -18,12 +17,6 @@ MEANS = {
     "multilabel": mean_of_labels,
     "regression": mean_of_values,
 }
-
-
-def require_table(name: str, schema: Schema) -> None:
-    """Raise an `InputError`, which names the recipe, unless the rows are those of a table."""
-    if schema.kind != "tabular":
-        raise InputError(f"{name} is for tables, and these rows are {schema.kind}.")
 
 
 def table_network(

@@ -24,7 +24,7 @@ from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import constant
 from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.schema import Schema
-from mlexpert.networks.tables import require_table, table_network
+from mlexpert.networks.tables import table_network
 from mlexpert.recipe import Parts
 from mlexpert.training.supervised import Supervised
 
@@ -60,12 +60,7 @@ class TabularCls(ClassifierRecipe):
         self.require(0 <= self.dropout < 1, "dropout", "0 or more and below 1")
 
     def settle(self, schema: Schema) -> Self:
-        """Fill in what depends on the number of rows and columns.
-
-        Raises:
-            InputError: If the rows are not those of a table.
-        """
-        require_table(self.name, schema)
+        """Fill in what depends on the number of rows and columns."""
         rows = max(1, schema.num_examples)
         defaults = {
             "epochs": 150,

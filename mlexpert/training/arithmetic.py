@@ -74,7 +74,6 @@ def choose_arithmetic(
         home: Folder of mlexpert's own files, where decisions are remembered.
         clock: Returns the CPU seconds of this thread.
     """
-    batch = batch.map(itemgetter(slice(MOST_ROWS)))
     device = batch.inputs.device.type
     if batch.inputs.ndim != 4:
         channels_last = False
@@ -91,6 +90,7 @@ def choose_arithmetic(
         return Choice(ruled, f"{ruled}: by rule on {device}, not measured.")
     if len(wanted) == 4:  # bf16 gains little from it (0.8 to 1.2 times as fast), too little to tell
         wanted.remove(Arithmetic("bf16", channels_last=True))
+    batch = batch.map(itemgetter(slice(MOST_ROWS)))
     memory, key = home / "arithmetic.json", _key(model, method, batch, wanted)
     earlier = _earlier(recall(memory, key), wanted)
     if earlier is not None:

@@ -490,3 +490,14 @@ def test_reading_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_images_of_one_pixel_and_lists_of_narrow_ones_are_stacks_for_fit_and_predict():
+    pixels = np.arange(N, dtype=np.uint8).reshape(N, 1, 1)
+    narrow = np.arange(3 * N, dtype=np.uint8).reshape(N, 1, 3)
+    for x in (pixels, torch.tensor(pixels), list(pixels), list(narrow)):
+        rows = read((x, LABELS))["all"]
+        again = read_inputs(x, kind="image", schema=describe(rows))
+        for found in (rows, again):
+            given = x if isinstance(x, np.ndarray) else np.stack([np.asarray(one) for one in x])
+            np.testing.assert_array_equal(found.inputs.stack()[..., 0], given)

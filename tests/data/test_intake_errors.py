@@ -226,7 +226,7 @@ def test_files_that_cannot_be_read(tmp_path):
         ("arrow", r"save_to_disk: pass datasets\.load_from_disk"),
         ("data.xlsx", "ends in none of '.parquet', '.csv'"),
         ("broken.parquet", "broken.parquet' cannot be read as .parquet"),
-        ("nothing.csv", "nothing.csv' cannot be read as .csv"),
+        ("nothing.csv", "nothing.csv' is empty"),
         ("broken.csv.gz", "cannot be read as .csv.gz"),
         ("binary.csv", "cannot be read as .csv"),
         ("dada.xlsx", "no file or folder .*Did you mean 'data.xlsx'"),

@@ -238,6 +238,15 @@ class TestGap:
         record = replace(record, history=(noisy, *record.history))
         assert "0.000 on training rows" in answer(record, self.QUESTION).measured
 
+    def test_losses_of_weighted_rows_or_classes_are_not_compared_with_guessing(self, folder):
+        record = self.record(folder, 0.2, 0.4)
+        for facts in (
+            {"data": {**record.run["data"], "weights": {"mean": 1.0, "low": 0.5, "high": 2.0}}},
+            {"config": {**record.run["config"], "class_weight": "balanced"}},
+        ):
+            found = answer(with_run(record, **facts), self.QUESTION)
+            assert (found.status, "by their weights" in found.measured) == ("not measured", True)
+
     def test_without_losses(self, folder):
         record = replace(self.record(folder, 0, 0), history=())
         assert answer(record, self.QUESTION).status == "not measured"

@@ -116,11 +116,11 @@ class ImageCls(ClassifierRecipe):
             optimizer = "sgd" if suits_sgd and not is_tuning else "adamw"
         batch_size = self.batch_size or min(128, max(16, 2 ** round(math.log2(rows / 32))))
         passes = (200_000, 5, 50) if is_tuning else (800_000, 16, 100)
-        rate = 0.2 if optimizer == "sgd" else 5e-4 if is_tuning else 1e-3
+        rates = {"sgd": (0.2, 0.02), "adamw": (1e-3, 5e-4)}  # from nothing, and from weights
         defaults: dict[str, Any] = {
             "epochs": min(passes[2], max(passes[1], round(passes[0] / rows))),
             "batch_size": batch_size,
-            "lr": rate * min(1.0, batch_size / 128),
+            "lr": rates[optimizer][is_tuning] * min(1.0, batch_size / 128),
             "weight_decay": 5e-4 if optimizer == "sgd" else 0.05,
             "patience": 0,
             "clip_norm": 0.0 if optimizer == "sgd" else 1.0,

@@ -1,0 +1,68 @@
+"""Fitted models of folders: of a saved model, or of a run with all that it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlexpert.ensemble import Ensemble
+from mlexpert.errors import InputError
+from mlexpert.fitted import Fitted
+from mlexpert.held import Held
+from mlexpert.model_files import CARD
+from mlexpert.model_folder import SavedModel, load_model
+from mlexpert.recipe import Recipe
+from mlexpert.run_dir import earlier_run
+from mlexpert.training.tracking import RUN
+
+
+def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:
+    """Load a saved model.
+
+    Args:
+        folder: What `fitted.save(folder)` wrote, or the run folder that holds it.
+        recipe: The class of a copied recipe; None looks it up in the catalogue.
+
+    Returns:
+        The model; it predicts, and evaluates on data that you give it.
+
+    Raises:
+        InputError: If a file is missing, altered, foreign or a pickle, or the recipe's version is
+            not in this package.
+    """
+    path = Path(folder)
+    if not (path / CARD).is_file() and (path / "model" / CARD).is_file():
+        path = path / "model"
+    elif not (path / CARD).is_file() and (path / RUN).is_file():
+        return from_run(path, recipe=recipe)  # says why the run holds no model
+    saved = load_model(path, recipe)
+    return _fitted(saved, facts=saved.facts)
+
+
+def from_run(
+    run_dir: str | Path, *, recipe: type[Recipe] | None = None, held: Held | None = None
+) -> Fitted:
+    """Return the fitted model of a finished run folder; see `Fitted.from_run`."""
+    path = Path(run_dir)
+    facts = earlier_run(path) if (path / RUN).is_file() else None
+    if facts is None:
+        raise InputError(f"{path} is not a run folder: {RUN} is missing.")
+    if facts["status"] != "finished":
+        raise InputError(
+            f"The run in {path} is {facts['status']}, not finished; "
+            f"fit again with run_dir={str(path)!r}."
+        )
+    return _fitted(load_model(path / "model", recipe), facts=facts, run_dir=path, held=held)
+
+
+def _fitted(
+    saved: SavedModel,
+    *,
+    facts: dict[str, Any],
+    run_dir: Path | None = None,
+    held: Held | None = None,
+) -> Fitted:
+    """Return the one model or the ensemble that was saved."""
+    if saved.members:
+        return Ensemble.of_saved(saved, facts=facts, run_dir=run_dir, held=held)
+    return Fitted(saved.recipe, saved.schema, saved.parts, facts=facts, run_dir=run_dir, held=held)
