@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from rich.console import Console
 
 from mlexpert import __version__
 from mlexpert.assembly import Assembled, assemble, read_folds_for, read_for
@@ -126,6 +127,9 @@ def fit(
             own = _facts(recipe, [one], None)
             if engine.processes.first_does(lambda: is_finished(place, own)):
                 return from_run(place, recipe=type(recipe), held=held_of([one]))
+            if progress and engine.processes.is_first:
+                which = f"fold {int(place.name) + 1} of {len(prepared)}"
+                Console(stderr=True).print(which, style="dim", highlight=False)
             return _fit_one(recipe, one, place, own, engine, shown)
 
         return fit_folds(settled, prepared, folder, engine, fit_fold)

@@ -244,7 +244,11 @@ def test_a_second_fit_does_not_train_again(
 
 
 def test_an_interrupt_in_the_last_fold_changes_nothing(
-    data: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     move, moves = trainer.Trainer._move, []
 
@@ -264,7 +268,9 @@ def test_an_interrupt_in_the_last_fold_changes_nothing(
         Fitted.from_run(tmp_path / "run")
     first = tmp_path / "run/folds/0/model/weights.safetensors"
     written = first.stat().st_mtime_ns
-    ensemble = fit(data, tmp_path / "run")
+    ensemble = fit(data, tmp_path / "run", progress=True)
+    said = capsys.readouterr().err
+    assert "fold 3 of 3" in said and "fold 2 of 3" not in said
     assert first.stat().st_mtime_ns == written
     np.testing.assert_array_equal(
         ensemble.predict_proba(FRESH), Fitted.from_run(finished).predict_proba(FRESH)

@@ -195,7 +195,7 @@ def test_a_csv_is_read_as_in_training_in_pieces_at_once_and_with_labels(tmp_path
     same_as_at_once(fitted, tmp_path / "rows.csv", rows)
     file = str(tmp_path / "rows.csv")
     np.testing.assert_allclose(fitted.predict_proba(file), fitted.predict_proba(rows), atol=1e-6)
-    assert fitted.evaluate(file) == pytest.approx(fitted.evaluate(rows))
+    assert fitted.evaluate(file) == pytest.approx(fitted.evaluate(rows), nan_ok=True)
 
 
 def test_a_piece_of_a_csv_does_not_change_the_type_of_a_column(tmp_path: Path) -> None:
@@ -264,6 +264,12 @@ def test_a_torn_file_says_how_far_it_could_be_read(classes: Fitted, tmp_path: Pa
     assert len(next(stream)) == 16
     with pytest.raises(InputError, match=r"rows\.csv.*cannot be read after row 16"):
         next(stream)
+
+
+def test_an_empty_file_is_called_so(classes: Fitted, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("")
+    with pytest.raises(InputError, match=r"rows\.csv' is empty"):
+        next(classes.predict_stream(tmp_path / "rows.csv"))
 
 
 @pytest.mark.parametrize("number", [0, -1, 2.5, True])

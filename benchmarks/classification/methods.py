@@ -45,8 +45,8 @@ RUNS_ON_CPU: dict[tuple[str, str], int] = {
     (TABM, "mammography"): 0,
     (TABM, "california-housing"): 1,
 }
-"""Seeds or folds of a method at most where it is slow; on a GPU all run. On a thread, RealMLP takes 6
-minutes on adult and 3 on California housing, TabM 30 on each and 7 on a fold of phoneme."""
+"""Seeds or folds of a method at most where it is slow; on a GPU all run. On one thread, RealMLP
+takes 6 minutes on adult and 3 on California housing, TabM 30 on each and 7 on a fold of phoneme."""
 
 
 def ours(task: str) -> str:

@@ -103,6 +103,8 @@ def _read(path: Path, pieces: Iterator[Any]) -> Iterator[Any]:
         for piece in pieces:
             seen += len(piece)
             yield piece
+    except pd.errors.EmptyDataError as error:
+        raise InputError(f"file {str(path)!r} is empty") from error
     except (OSError, ValueError, EOFError) as error:
         if isinstance(error, InputError):
             raise

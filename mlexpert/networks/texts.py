@@ -70,8 +70,9 @@ def cnn_network(
     schema: Schema,
     *,
     max_length: int = 256,
-    members: int = 4,
+    members: int = 3,
     dropout: float = 0.5,
+    embedding_dropout: float = 0.0,
     token_dropout: float = 0.1,
 ) -> Network:
     """Return convolutions from scratch, and the tokenizer that was trained on the same texts.
@@ -80,7 +81,8 @@ def cnn_network(
         schema: Of the training texts.
         max_length: Tokens of a text that are read.
         members: Networks in the ensemble.
-        dropout: Share of features and of word pairs dropped in training.
+        dropout: Share of features dropped in training.
+        embedding_dropout: Share of the features of words dropped in training.
         token_dropout: Share of tokens dropped in training.
     """
     stats = text_stats(schema)
@@ -88,22 +90,12 @@ def cnn_network(
         vocab_size=stats.vocab_size,
         num_classes=schema.num_outputs,
         members=members,
-        buckets=ngram_buckets(schema, stats),
         dropout=dropout,
+        embedding_dropout=embedding_dropout,
         token_dropout=token_dropout,
     )
     encode = partial(text_store, tokenizer=stats.tokenizer, max_length=max_length)
     return Network(model, encode)
-
-
-def ngram_buckets(schema: Schema, stats: TextStats) -> int:
-    """Return the rows of a table of words and word pairs: several for each that training has.
-
-    Few collide then. The table stays below 2**18 rows and, with its many outputs, 2**24 numbers.
-    """
-    wanted = 4 * schema.num_examples * stats.length_median
-    most = min(2**18, 2**24 // schema.num_outputs)
-    return max(2**10, 2 ** (min(wanted, most).bit_length() - 1))
 
 
 def text_stats(schema: Schema) -> TextStats:

@@ -1,12 +1,11 @@
 """Classification of texts: from scratch by what words stand side by side, or by fine-tuning.
 
-Convolutions over tokens and a linear part over word pairs are trained together, as an ensemble with
-one embedding; the tokenizer is fitted on the training texts. Named, any encoder of the transformers
+From scratch: convolutions over whole words as they are written, a small ensemble with one
+embedding; the vocabulary is that of the training texts. Named, any encoder of the transformers
 library is fine-tuned instead, all of it or by low-rank updates.
 
-Paper: Kim 2014, arXiv:1408.5882 (convolutions); Cheng et al. 2016, arXiv:1606.07792 (wide and
-    deep); Devlin et al. 2018, arXiv:1810.04805 (fine-tuning); Hu et al. 2021, arXiv:2106.09685
-    (LoRA).
+Paper: Kim 2014, arXiv:1408.5882 (convolutions); Devlin et al. 2018, arXiv:1810.04805
+    (fine-tuning); Hu et al. 2021, arXiv:2106.09685 (LoRA).
 Differs from the papers: members of an ensemble share the embedding; tokens are dropped at random;
 rates fall with depth in fine-tuning, and with LoRA every linear layer of the blocks has an update.
 Results: benchmarks/classification/results.md
@@ -32,7 +31,7 @@ from mlexpert.training.supervised import Supervised
 
 @dataclass(frozen=True, kw_only=True)
 class TextCls(ClassifierRecipe):
-    """Convolutions and word pairs from scratch, or a pretrained encoder, for classes or labels."""
+    """Convolutions from scratch, or a pretrained encoder, for classes or labels."""
 
     name: ClassVar[str] = "text-cls"
     version: ClassVar[int] = 1
@@ -47,7 +46,7 @@ class TextCls(ClassifierRecipe):
     paper, 8 or 16 as a rule. 0 trains the weights. Needs `pip install 'mlexpert[lora]'`."""
     max_length: int = 256
     """Tokens of a text that are read; the rest is cut off."""
-    members: int = 4
+    members: int = 3
     """Networks in the ensemble from scratch; time grows with them."""
     dropout: float | None = None
     """Share of features dropped in training. None: 0.5 from scratch, and what a pretrained encoder
@@ -84,9 +83,9 @@ class TextCls(ClassifierRecipe):
         """
         text_stats(schema)
         rows, tunes = max(1, schema.num_examples), self.backbone != "auto"
-        batch_size = min(32 if tunes else 128, max(16, 2 ** round(math.log2(rows / 64))))
-        passes = (50_000, 3, 20) if tunes else (60_000, 4, 40)
-        rate = (5e-4 if self.lora_rank else 3e-5) if tunes else 2e-3
+        batch_size = min(32 if tunes else 64, max(16, 2 ** round(math.log2(rows / 64))))
+        passes = (50_000, 3, 20) if tunes else (50_000, 2, 30)
+        rate = (5e-4 if self.lora_rank else 3e-5) if tunes else 1e-3
         defaults = {
             "epochs": min(passes[2], max(passes[1], round(passes[0] / rows))),
             "batch_size": batch_size,

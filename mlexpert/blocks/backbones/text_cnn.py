@@ -1,9 +1,10 @@
-"""A text classifier from scratch: convolutions over neighbouring tokens, and a linear part beside.
+"""A text classifier from scratch: convolutions over neighbouring words.
 
-Papers: Kim 2014, arXiv:1408.5882 (convolutions of several widths, the largest value over the text,
-dropout before the head); Cheng et al. 2016, arXiv:1606.07792 (a wide linear part beside).
-Differs from the papers: several members with filters, dropout and a head of their own share the
-embedding, and each is trained by its own loss; tokens are dropped at random.
+Paper: Kim 2014, arXiv:1408.5882 (convolutions of several widths, the largest value over the text,
+dropout before the head).
+Differs from the paper: several members with filters, dropout and a head of their own share the
+embedding, and each is trained by its own loss; tokens are dropped at random. One that is dropped
+and one that is unknown are nothing at all, so that an unknown word is met in training.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
-from mlexpert.blocks.layers.hashed_ngrams import HashedNgrams
 
-EMBEDDING_STD = 0.3
+EMBEDDING_STD = 0.15
 """Large beside one step of Adam: rare tokens then move little, and are memorised late."""
+NOTHING = 2
+"""Token ids below it, padding and unknown, have no embedding."""
 
 
 class TextCnn(nn.Module):
@@ -30,8 +32,7 @@ class TextCnn(nn.Module):
         width: Features of a token.
         filters: Filters of a member, for each of the sizes.
         sizes: Tokens that a filter looks at.
-        buckets: Rows of the table of hashed words and word pairs.
-        dropout: Share dropped in training of the features before the head, and of the n-grams.
+        dropout: Share of the features before the head that is dropped in training.
         embedding_dropout: Share of the embedding's features dropped in training.
         token_dropout: Share of tokens whose embedding is dropped in training.
 
@@ -46,13 +47,12 @@ class TextCnn(nn.Module):
         *,
         vocab_size: int,
         num_classes: int,
-        members: int = 4,
-        width: int = 128,
-        filters: int = 64,
-        sizes: Sequence[int] = (2, 3, 4, 5),
-        buckets: int = 2**16,
+        members: int = 3,
+        width: int = 300,
+        filters: int = 100,
+        sizes: Sequence[int] = (3, 4, 5),
         dropout: float = 0.5,
-        embedding_dropout: float = 0.2,
+        embedding_dropout: float = 0.0,
         token_dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -66,7 +66,6 @@ class TextCnn(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
         self.heads = GroupedLinear(members, len(sizes) * filters, num_classes)
-        self.wide = HashedNgrams(num_classes, buckets=buckets, dropout=dropout)
 
     def features(self, inputs: Tensor) -> Tensor:
         """Return each member's features (B, M, F) of token ids (B, T): what its filters found."""
@@ -76,11 +75,10 @@ class TextCnn(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the members' logits (B, M, K) of token ids (B, T)."""
-        logits = self.heads(self.dropout(self.features(inputs)))
-        return logits + self.wide(inputs).unsqueeze(1)
+        return self.heads(self.dropout(self.features(inputs)))
 
     def _embed(self, inputs: Tensor) -> Tensor:
-        left_out = inputs.eq(0)
+        left_out = inputs < NOTHING
         if self.training and self.token_dropout:
             drop = torch.rand(inputs.shape, device=inputs.device) < self.token_dropout
             left_out = left_out | drop
