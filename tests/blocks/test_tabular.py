@@ -134,10 +134,3 @@ def test_bfloat16_autocast_agrees_with_float32():
 def test_a_table_without_columns_is_refused():
     with pytest.raises(ValueError, match="at least one column"):
         build([])
-
-
-def test_where_the_numbers_stand_follows_the_model_and_is_not_saved():
-    model = build().to("meta")
-    assert model.numeric.device.type == "meta"
-    assert "numeric" not in model.state_dict()
-    assert build([3, 4]).eval()(torch.ones(2, 2)).shape == (2, 3)

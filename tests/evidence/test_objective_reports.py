@@ -200,7 +200,8 @@ class TestVerdicts:
     def test_skill_passes(self, runs):
         found = answers(runs["values"])
         assert found["Better than predicting the mean"] == "passed"
-        assert found["What was learnt carries over to new rows"] == "passed"
+        # Its rows have weights, which the losses of training carry and those of new rows do not.
+        assert found["What was learnt carries over to new rows"] == "not measured"
         found = answers(runs["labels"])
         assert found["Better than giving every row the same labels"] == "passed"
         assert found["Probabilities say more than label frequencies"] == "passed"

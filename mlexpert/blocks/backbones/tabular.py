@@ -44,8 +44,6 @@ class TabularEnsemble(nn.Module):
         ValueError: If there are no columns, a column is not as said above, or `depth` is below 1.
     """
 
-    numeric: Tensor
-
     def __init__(
         self,
         columns: Sequence[Sequence[float] | int],
@@ -64,9 +62,8 @@ class TabularEnsemble(nn.Module):
             raise ValueError("a table needs at least one column")
         if depth < 1:
             raise ValueError(f"members differ in a hidden layer, so there is one; depth is {depth}")
-        numeric = [i for i, column in enumerate(columns) if not isinstance(column, int)]
-        # On the device of the inputs: a list would be sent there, and waited for, in every step.
-        self.register_buffer("numeric", torch.tensor(numeric, dtype=torch.long), persistent=False)
+        # A list: torch.compile gives what a tensor picks an order that searchsorted warns of.
+        self.numeric = [i for i, column in enumerate(columns) if not isinstance(column, int)]
         self.categorical = [i for i, column in enumerate(columns) if isinstance(column, int)]
         quantiles = [column for column in columns if not isinstance(column, int)]
         num_codes = [column for column in columns if isinstance(column, int)]
