@@ -84,12 +84,12 @@ def _status() -> dict[str, int]:
 
 def _sampled(run: Callable[[], T]) -> tuple[T, int]:
     process, done = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
+    before = peak = _anonymous(process)
 
     def look() -> None:
         nonlocal peak
         while not done.wait(SAMPLE_EVERY):
-            peak = max(peak, process.memory_info().rss)
+            peak = max(peak, _anonymous(process))
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
@@ -99,3 +99,9 @@ def _sampled(run: Callable[[], T]) -> tuple[T, int]:
         done.set()
         watcher.join()
     return result, max(0, peak - before)
+
+
+def _anonymous(process: psutil.Process) -> int:
+    """Resident bytes, where the system tells them apart without pages of files."""
+    info = process.memory_info()
+    return int(info.rss - getattr(info, "shared", 0))

@@ -30,12 +30,26 @@ def test_the_peak_is_that_of_the_call_alone() -> None:
     assert peak == pytest.approx(100 * MIB, abs=4 * MIB)
 
 
-def test_without_a_high_water_mark_it_is_sampled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measure, "PROC", tmp_path / "nowhere")
+def in_a_process_of_its_own(call: str) -> str:
+    """Print a call of this file there: what other tests left in the heap would be used first."""
+    return subprocess.run(
+        [sys.executable, "-c", f"from {__name__} import *; print({call})"],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def sampled_peak() -> int:
+    measure.PROC = Path("nowhere")
     result, peak = measure.measure_peak(lambda: take(100), CPU)
     assert result == 1
+    return peak
+
+
+def test_without_a_high_water_mark_it_is_sampled() -> None:
+    peak = int(in_a_process_of_its_own("sampled_peak()"))
     assert peak == pytest.approx(100 * MIB, abs=8 * MIB)
 
 
@@ -63,13 +77,7 @@ def peaks_of_churning() -> tuple[int, int]:
 
 @pytest.mark.skipif(not is_steerable(), reason="not glibc")
 def test_freed_memory_goes_back_at_once() -> None:
-    """In a process of its own: what other tests left in the heap would be used first."""
-    code = f"from {__name__} import peaks_of_churning; print(*peaks_of_churning())"
-    here = Path(__file__).parents[3]
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True
-    )
-    tight, loose = map(int, done.stdout.split())
+    tight, loose = map(int, in_a_process_of_its_own("*peaks_of_churning()").split())
     assert tight == pytest.approx(80 * MIB, rel=0.06)
     assert loose >= 0.95 * tight
 
