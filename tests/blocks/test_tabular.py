@@ -71,14 +71,33 @@ def test_every_parameter_gets_a_gradient():
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_dropout_is_one_for_all_members_and_ends_with_training():
-    model = build(dropout=0.5)
-    features = torch.ones(4, 6, 100)  # (M, B, F)
-    dropped = model.train()._drop(features)
-    assert (dropped == dropped[:1]).all()
-    assert set(dropped.unique().tolist()) == {0.0, 2.0}
-    assert len(dropped[0].unique(dim=0)) == 6
-    torch.testing.assert_close(model.eval()._drop(features), features)
+def test_dropout_ends_with_training():
+    model, inputs = build(dropout=0.5), rows()
+    with torch.no_grad():
+        assert not torch.equal(model.train()(inputs), model(inputs))
+        assert torch.equal(model.eval()(inputs), model(inputs))
+
+
+def as_written(model: TabularEnsemble, inputs: Tensor) -> Tensor:
+    """The members one by one, as in the paper: factors on the features, then plain layers."""
+    features = model._features(inputs)
+    outputs = []
+    for member, scale in enumerate(model.members.scale):
+        hidden = features * scale
+        for layer in model.hidden:
+            hidden = layer(hidden).relu()
+        outputs.append(hidden @ model.heads.weight[member] + model.heads.bias[member])
+    return torch.stack(outputs, dim=1)
+
+
+def test_outputs_and_gradients_are_those_of_members_run_one_by_one():
+    model = build(dropout=0, depth=3).train()
+    outputs, expected = model(rows()), as_written(model, rows())
+    torch.testing.assert_close(outputs, expected)
+    parameters, targets = list(model.parameters()), torch.arange(32) % 3
+    losses = [cross_entropy(found, targets).mean() for found in (outputs, expected)]
+    ours, theirs = (torch.autograd.grad(loss, parameters) for loss in losses)
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_missing_unseen_and_absurd_values_give_finite_outputs():

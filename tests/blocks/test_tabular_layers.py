@@ -9,13 +9,14 @@ from sklearn.preprocessing import QuantileTransformer
 from torch import nn
 from torch.nn import functional as F
 
-from mlexpert.blocks.layers.category_embedding import CategoryEmbedding
+from mlexpert.blocks.layers.category_embedding import CategoryEmbedding, known_codes
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
 from mlexpert.blocks.layers.member_mean import mean_of_classes, mean_of_labels, mean_of_values
 from mlexpert.blocks.layers.member_scale import MemberScale
 from mlexpert.blocks.layers.numeric_embedding import NumericEmbedding
 from mlexpert.blocks.layers.piecewise_linear import PiecewiseLinearEncoding, quantile_edges
 from mlexpert.blocks.layers.quantile import QuantileNormal
+from mlexpert.blocks.layers.relu_dropout import relu_dropout
 
 LEVELS = np.linspace(0.0, 1.0, 1_001)
 
@@ -145,8 +146,36 @@ def test_members_share_a_linear_layer_and_see_the_features_with_signs_of_their_o
     assert len(layer.scale.unique(dim=0)) == 8
     assert 0.4 < (layer.scale > 0).float().mean() < 0.6
     inputs = torch.randn(5, 50)
-    expected = torch.stack([shared(inputs * scale) for scale in layer.scale])
-    torch.testing.assert_close(layer(inputs, shared), expected)
+    parameters = [layer.scale, shared.weight, shared.bias]
+    expected = torch.stack([shared(inputs * scale) for scale in layer.scale], dim=1)
+    outputs = layer(inputs, shared)
+    torch.testing.assert_close(outputs, expected)
+    towards = torch.randn_like(expected)
+    torch.testing.assert_close(
+        torch.autograd.grad((outputs * towards).sum(), parameters),
+        torch.autograd.grad((expected * towards).sum(), parameters),
+    )
+
+
+def test_relu_and_dropout_in_one_are_relu_times_a_mask_forward_and_backward():
+    features = torch.randn(6, 4, 100, dtype=torch.float64, requires_grad=True)
+    torch.manual_seed(0)
+    outputs = relu_dropout(features, 0.5)
+    torch.manual_seed(0)
+    kept = F.dropout(torch.ones(6, 1, 100, dtype=torch.float64), 0.5)
+    expected = F.relu(features) * kept
+    assert torch.equal(outputs, expected)
+    towards = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad((outputs * towards).sum(), features)
+    assert torch.equal(gradient, torch.autograd.grad((expected * towards).sum(), features)[0])
+    assert torch.equal(relu_dropout(features, 0.0), F.relu(features))
+
+
+def test_dropout_is_one_for_all_members_and_differs_from_row_to_row():
+    dropped = relu_dropout(torch.ones(6, 4, 100), 0.5)  # (B, M, F)
+    assert (dropped == dropped[:, :1]).all()
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert len(dropped[:, 0].unique(dim=0)) == 6
 
 
 def test_means_of_members_are_means_of_their_probabilities():
@@ -191,8 +220,10 @@ def test_numbers_outside_the_range_count_as_its_ends():
 def test_missing_and_unseen_categories_are_neutral():
     embed = CategoryEmbedding(num_codes=5, size=2)
     codes = torch.tensor([0.0, torch.nan, 1.0, 5.0, 99.0, -3.0, 2.0, 4.0])
-    vectors = embed(codes)
+    vectors = embed(known_codes(codes, 5))
     assert (vectors[:6] == 0).all()
     torch.testing.assert_close(vectors[6:], embed.weight[[2, 4]])
+    table = torch.tensor([[2.0, 2.0], [4.0, 4.0]])  # the second column has three codes
+    assert known_codes(table, torch.tensor([5, 3])).tolist() == [[2, 2], [4, 1]]
     with pytest.raises(ValueError, match="got 1"):
         CategoryEmbedding(num_codes=1, size=2)

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlexpert.blocks.layers.category_embedding import CategoryEmbedding
+from mlexpert.blocks.layers.category_embedding import CategoryEmbedding, known_codes
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
 from mlexpert.blocks.layers.member_mean import mean_of_classes
 from mlexpert.blocks.layers.member_scale import MemberScale
 from mlexpert.blocks.layers.numeric_embedding import NumericEmbedding
+from mlexpert.blocks.layers.relu_dropout import relu_dropout
 
 
 class TabularEnsemble(nn.Module):
@@ -43,6 +43,8 @@ class TabularEnsemble(nn.Module):
     Raises:
         ValueError: If there are no columns, a column is not as said above, or `depth` is below 1.
     """
+
+    num_codes: Tensor
 
     def __init__(
         self,
@@ -70,6 +72,8 @@ class TabularEnsemble(nn.Module):
         sizes = [min(embedding_size, (count + 1) // 2) for count in num_codes]
         self.numbers = NumericEmbedding(quantiles, num_bins, embedding_size)
         self.categories = nn.ModuleList(map(CategoryEmbedding, num_codes, sizes))
+        # Follows from the embeddings' shapes, so no file needs to hold it.
+        self.register_buffer("num_codes", torch.tensor(num_codes).long(), persistent=False)
         num_features = len(quantiles) * embedding_size + sum(sizes)
         widths = [num_features] + [width] * depth
         self.members = MemberScale(num_members, num_features)
@@ -92,21 +96,18 @@ class TabularEnsemble(nn.Module):
         with torch.autocast(inputs.device.type, enabled=False):
             embedded = self._features(inputs)
         first, *others = self.hidden
-        features = self._drop(F.relu(self.members(embedded, first)))  # (M, B, F)
+        dropped = self.dropout if self.training else 0.0
+        features = relu_dropout(self.members(embedded, first), dropped)  # (B, M, F)
         for layer in others:
-            features = self._drop(F.relu(layer(features)))
+            features = relu_dropout(layer(features), dropped)
         with torch.autocast(inputs.device.type, enabled=False):
-            outputs = self.heads(features.transpose(0, 1).to(self.heads.weight.dtype))
+            outputs = self.heads(features.to(self.heads.weight.dtype))
         return outputs if self.training else self.mean(outputs)
 
     def _features(self, inputs: Tensor) -> Tensor:
         embedded = [self.numbers(inputs[:, self.numeric]).flatten(1)]
-        for index, embed in zip(self.categorical, self.categories, strict=True):
-            embedded.append(embed(inputs[:, index]))
+        # All columns at once: each operation costs more to begin than its few numbers take.
+        codes = known_codes(inputs[:, self.categorical], self.num_codes)
+        for index, embed in zip(codes.unbind(1), self.categories, strict=True):
+            embedded.append(embed(index))
         return torch.cat(embedded, dim=1)
-
-    def _drop(self, features: Tensor) -> Tensor:
-        if not self.training or self.dropout == 0.0:
-            return features
-        kept = torch.ones_like(features[:1])  # (1, B, F): the same for all members
-        return features * F.dropout(kept, self.dropout)

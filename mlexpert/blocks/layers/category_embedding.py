@@ -9,6 +9,20 @@ MISSING, UNSEEN = 0, 1
 """Codes that are no category. Categories start at 2."""
 
 
+def known_codes(codes: Tensor, num_codes: Tensor | int) -> Tensor:
+    """Return codes as indices of their vectors, all columns of a table at once.
+
+    Args:
+        codes: (B, D) whole numbers as floats; NaN is missing.
+        num_codes: (D,) codes of each column, or one number for all; others are unseen.
+
+    Returns:
+        (B, D) int64.
+    """
+    index = torch.nan_to_num(codes, nan=float(MISSING)).long()
+    return torch.where((index >= 0) & (index < num_codes), index, UNSEEN)
+
+
 class CategoryEmbedding(nn.Module):
     """Looks up a vector for each code.
 
@@ -31,8 +45,6 @@ class CategoryEmbedding(nn.Module):
         with torch.no_grad():
             self.weight[[MISSING, UNSEEN]] = 0.0
 
-    def forward(self, codes: Tensor) -> Tensor:
-        """Return vectors (B, E) of the codes (B,), whole numbers as floats; NaN is missing."""
-        index = torch.nan_to_num(codes, nan=float(MISSING)).long()
-        known = (index >= 0) & (index < len(self.weight))
-        return nn.functional.embedding(torch.where(known, index, UNSEEN), self.weight)
+    def forward(self, index: Tensor) -> Tensor:
+        """Return vectors (B, E) of codes (B,) that all exist; see `known_codes`."""
+        return nn.functional.embedding(index, self.weight)

@@ -3,8 +3,8 @@
 Papers: Wen et al. 2020, arXiv:2002.06715 (members that differ by factors on one set of weights);
 Gorishniy et al. 2024, arXiv:2410.24210 (TabM-mini: factors before the first layer are enough).
 Differs from the papers: the factors are multiplied into the weights, not into the features. Either
-gives (x * r) W; there are fewer weights than features of a batch, and nothing as large as the
-features of all members is to be written or kept.
+gives (x * r) W; the weights of all members, side by side, are one matrix, and the layer is one
+product. Nothing as large as the inputs of all members is to be written or kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,12 @@ class MemberScale(nn.Module):
         self.scale = nn.Parameter(signs)
 
     def forward(self, inputs: Tensor, shared: nn.Linear) -> Tensor:
-        """Return (M, B, O), what each member makes of the inputs (B, I) through `shared`."""
-        weights = self.scale.unsqueeze(-1) * shared.weight.T  # (M, I, O)
-        rows = inputs.expand(len(weights), -1, -1)
-        return torch.baddbmm(shared.bias.view(1, 1, -1), rows, weights)
+        """Return (B, M, O), what each member makes of the inputs (B, I) through `shared`."""
+        # As a product, so that under autocast the weights of all members are made, and their
+        # gradients summed, in half precision: there are as many as there are activations.
+        scale, weight = self.scale.T.contiguous(), shared.weight.T.contiguous()
+        weights = torch.bmm(scale.unsqueeze(2), weight.unsqueeze(1))  # (I, M, O)
+        # One product for all members: backward then sums over them inside of it.
+        bias = shared.bias.repeat(len(self.scale))
+        features = torch.addmm(bias, inputs, weights.flatten(1))
+        return features.unflatten(1, (len(self.scale), -1))
