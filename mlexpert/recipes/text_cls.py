@@ -28,6 +28,9 @@ from mlexpert.networks.texts import cnn_network, encoder_network, text_stats
 from mlexpert.recipe import Network, Parts
 from mlexpert.training.supervised import Supervised
 
+TEXTS_SEEN = 50_000
+"""In all epochs together, where their number is left to the recipe."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextCls(ClassifierRecipe):
@@ -38,6 +41,9 @@ class TextCls(ClassifierRecipe):
     kinds: ClassVar = ("text",)
     vocabulary: ClassVar = Vocabulary(unit="words", size=30_000, min_frequency=1, lowercase=False)
 
+    validation: float = 0.1
+    """Share of the rows held out for validation, where the data brings no validation split. Less
+    than elsewhere: what a text says in words that no training text has is lost."""
     backbone: str = "auto"
     """auto: convolutions, from scratch. Or the name or folder of an encoder of the transformers
     library, with its weights and tokenizer."""
@@ -84,10 +90,10 @@ class TextCls(ClassifierRecipe):
         text_stats(schema)
         rows, tunes = max(1, schema.num_examples), self.backbone != "auto"
         batch_size = min(32 if tunes else 64, max(16, 2 ** round(math.log2(rows / 64))))
-        passes = (50_000, 3, 20) if tunes else (50_000, 2, 30)
-        rate = (5e-4 if self.lora_rank else 3e-5) if tunes else 1e-3
+        passes = (3, 20) if tunes else (1, 30)
+        rate = (5e-4 if self.lora_rank else 3e-5) if tunes else 2e-3
         defaults = {
-            "epochs": min(passes[2], max(passes[1], round(passes[0] / rows))),
+            "epochs": min(passes[1], max(passes[0], math.ceil(TEXTS_SEEN / rows))),
             "batch_size": batch_size,
             "lr": rate,
             "weight_decay": 0.01,

@@ -38,6 +38,14 @@ def test_a_members_features_are_the_largest_values_of_its_filters(model: TextCnn
     torch.testing.assert_close(features[:, :5], expected)
 
 
+def test_words_begin_as_in_the_paper() -> None:
+    """Uniform in [-a, a] has deviation a / sqrt(3); Kim 2014, section 3.2: a = .25."""
+    torch.manual_seed(0)
+    weight = TextCnn(vocab_size=1_000, num_classes=2, width=100, filters=2).tokens.weight
+    assert 0.249 < weight.abs().max() <= 0.25
+    assert weight.std().item() == pytest.approx(0.25 / 3**0.5, rel=0.01)
+
+
 def test_members_differ_and_each_has_a_gradient_of_its_own(model: TextCnn) -> None:
     logits = model(TEXTS)
     assert not torch.allclose(logits[:, 0], logits[:, 1])

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from mlexpert.blocks.layers.grouped_linear import GroupedLinear
 
-EMBEDDING_STD = 0.15
-"""Large beside one step of Adam: rare tokens then move little, and are memorised late."""
+EMBEDDING_BOUND = 0.25
+"""Of its uniform initial values, as in the paper. Large beside one step of Adam: rare tokens then
+move little, and are memorised late."""
 NOTHING = 2
 """Token ids below it, padding and unknown, have no embedding."""
 
@@ -58,7 +59,7 @@ class TextCnn(nn.Module):
         super().__init__()
         self.members, self.token_dropout = members, token_dropout
         self.tokens = nn.Embedding(vocab_size, width)
-        nn.init.normal_(self.tokens.weight, std=EMBEDDING_STD)
+        nn.init.uniform_(self.tokens.weight, -EMBEDDING_BOUND, EMBEDDING_BOUND)
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         # Every text is seen with an empty window behind it, so more padding changes nothing.
         self.convolutions = nn.ModuleList(
