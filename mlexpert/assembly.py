@@ -17,17 +17,40 @@ from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
 from mlexpert.preparation import Prepared, Roles, heed, prepare, prepare_folds
 from mlexpert.recipe import Parts, Recipe
-from mlexpert.training.plan import Data, Plan
+from mlexpert.training.method import Task
+from mlexpert.training.plan import Data, Plan, Stage, Stretch
 
 
 @dataclass(frozen=True)
 class Assembled:
-    """All that a trainer is made of, on the CPU and with its first weights."""
+    """All that a trainer is made of, on the CPU and with its first weights.
+
+    Attributes:
+        parts: What the recipe built.
+        train: What is trained on: the training rows, resampled where the recipe does that.
+        validation: The rows by which epochs are compared and decisions are made.
+        plan: In what pieces to train.
+        stages: How to train, one stage after the other.
+        class_counts: (K,) training rows of each class.
+        unsampled: The training rows as they came.
+    """
 
     parts: Parts
     train: Data
     validation: Data
     plan: Plan
+    stages: tuple[Stage, ...]
+    class_counts: Tensor
+    unsampled: Data
+
+    @property
+    def stream(self) -> tuple[Stretch, ...]:
+        """What the trainer is given: every stage is a task on the same rows."""
+        data, own = (self.train, self.validation), self.parts.evaluate
+        return tuple(
+            Stretch(Task(number, self.class_counts), *data, stage.evaluate or own, stage)
+            for number, stage in enumerate(self.stages)
+        )
 
 
 def read_for(
@@ -71,12 +94,19 @@ def assemble(
     recipe: Recipe, prepared: Prepared, *, progress: bool, profile: bool = False
 ) -> Assembled:
     """Build the parts of a settled recipe and encode its data; this draws the first weights."""
-    parts = recipe.build(prepared.schema)
+    schema, splits = prepared.schema, prepared.splits
+    parts = recipe.build(schema)
+    rows = _encode(parts, splits.train, schema)
+    assert recipe.epochs is not None, "a recipe is settled before it trains"
+    first = Stage(recipe.epochs, parts.optimizer, parts.schedule, parts.order)
     return Assembled(
         parts,
-        _encode(parts, prepared.splits.train, prepared.schema),
-        _encode(parts, prepared.splits.validation, prepared.schema),
-        _plan(recipe, parts, progress=progress, profile=profile),
+        train=rows if parts.resample is None else parts.resample(rows, schema, recipe.seed),
+        validation=_encode(parts, splits.validation, schema),
+        plan=_plan(recipe, parts, progress=progress, profile=profile),
+        stages=(first, *parts.stages),
+        class_counts=torch.tensor(schema.class_counts),
+        unsampled=rows,
     )
 
 
@@ -91,12 +121,9 @@ def encode_weights(weights: np.ndarray | None) -> Tensor | None:
 
 
 def _plan(recipe: Recipe, parts: Parts, *, progress: bool, profile: bool) -> Plan:
-    assert recipe.epochs is not None and recipe.batch_size is not None, (
-        "a recipe is settled before it trains"
-    )
+    assert recipe.batch_size is not None, "a recipe is settled before it trains"
     return Plan(
         seed=recipe.seed,
-        epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         microbatch=recipe.microbatch,
         patience=recipe.patience or 0,
@@ -105,6 +132,7 @@ def _plan(recipe: Recipe, parts: Parts, *, progress: bool, profile: bool) -> Pla
         compile=recipe.compile,
         channels_last=recipe.channels_last,
         monitor=parts.monitor,
+        keep=recipe.keep,
         profile=profile,
         show_progress=progress,
     )

@@ -33,7 +33,6 @@ from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of
 from mlexpert.run_dir import is_finished, new_run_dir, note, now, open_run
-from mlexpert.training.method import Task
 from mlexpert.training.oom import is_out_of_memory
 from mlexpert.training.plan import Position
 from mlexpert.training.precision import Engine
@@ -215,22 +214,11 @@ def _fit_one(
 def _train(
     recipe: Recipe, made: Assembled, prepared: Prepared, engine: Engine, folder: RunFolder
 ) -> Fitted:
-    parts = made.parts
-    trainer = Trainer(
-        parts.network.model,
-        parts.method,
-        parts.optimizer,
-        parts.schedule,
-        parts.evaluate,
-        made.plan,
-        engine,
-        folder,
-    )
-    schema = prepared.schema
-    task = Task(number=0, class_counts=torch.tensor(schema.class_counts))
+    parts, schema = made.parts, prepared.schema
+    trainer = Trainer(parts.network.model, parts.method, made.stream, made.plan, engine, folder)
     started = datetime.now(UTC)
     try:
-        position = trainer.run(task, made.train, made.validation)
+        position = trainer.run()
         parts = _conclude(recipe, made, prepared, trainer, position)
         fitted = Fitted(
             recipe, schema, parts, run_dir=folder.path, held=held_of([prepared]), facts=folder.facts
@@ -264,13 +252,15 @@ def _conclude(
     logits = trainer.logits(made.validation.store)
     decision = parts.decide.fit(logits, targets, made.validation.weights)
     # Training rows as many as validation has, so that the two are compared in eval mode alike.
-    few = epoch_order(len(made.train.targets), seed=recipe.seed, epoch=0)[: len(logits)]
+    few = epoch_order(len(made.unsampled.targets), seed=recipe.seed, epoch=0)[: len(logits)]
     with one_view(trainer.model):  # as in the scores of the epochs
-        seen = trainer.logits(made.train.store, few)
-    clean = parts.evaluate(seen, made.train.targets[few], made.train.weights_of(few))
+        seen = trainer.logits(made.unsampled.store, few)
+    clean = made.stream[-1].evaluate(
+        seen, made.unsampled.targets[few], made.unsampled.weights_of(few)
+    )
     if trainer.whole is not None:  # of a sharded model, which no longer is one
         parts = replace(parts, network=replace(parts.network, model=trainer.whole))
-    monitor = parts.monitor
+    monitor, kept = parts.monitor, position.kept(made.plan.keep)
 
     def write() -> None:
         schema, rows = prepared.schema, prepared.splits.validation
@@ -278,10 +268,10 @@ def _conclude(
         arrays = {**said, "targets": targets_of(rows, schema)}
         write_arrays(folder.path, "validation", arrays)
         write_subgroups(folder.path, "validation", arrays, rows.subgroups, schema)
-        at = {"step": position.step, "epoch": position.best["epoch"]}
+        at = {"step": position.step, "epoch": kept["epoch"]}
         folder.log({**at, "split": "train_clean", **clean})
         folder.update(
-            best={**position.best, "metric": monitor, "value": position.best[monitor]},
+            best={**kept, "metric": monitor, "value": kept[monitor]},
             last={**position.last, "metric": monitor, "value": position.last[monitor]},
             decision=asdict(decision),
         )

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlexpert.blocks.decisions.decision import DecisionRule
-from mlexpert.data.batches import Store
+from mlexpert.data.batches import Order, Store
 from mlexpert.data.examples import Examples, Kind
 from mlexpert.data.schema import Schema
 from mlexpert.data.tokenizer import SMALL, Vocabulary
 from mlexpert.errors import InputError
 from mlexpert.training.method import Method
+from mlexpert.training.plan import Data, Stage
 
 if TYPE_CHECKING:
     from mlexpert.fitted import Fitted
@@ -59,6 +60,11 @@ class Parts:
             or None to scalars for the learning curves.
         monitor: The scalar, lower being better, by which the best epoch is chosen and training
             stops early.
+        order: Draws the rows of an epoch; see `mlexpert.data.batches.Order`. None: a permutation.
+        stages: Further stretches of training on the same rows, after the first; each is a task of
+            its own to the method.
+        resample: Returns other training rows in place of the encoded ones, given the schema and the
+            seed. It is only ever handed the training part.
     """
 
     network: Network
@@ -68,6 +74,9 @@ class Parts:
     decide: DecisionRule
     evaluate: Callable[[Tensor, Tensor, Tensor | None], dict[str, float]]
     monitor: str = "calibrated_log_loss"
+    order: Order | None = None
+    stages: tuple[Stage, ...] = ()
+    resample: Callable[[Data, Schema, int], Data] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +115,8 @@ class Recipe:
     ema: float | None = None
     """Decay per step of the moving average of the weights that is evaluated and kept; 0 takes the
     weights themselves. None: the recipe's own choice."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights are kept: those of the epoch with the best validation score, or the last."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the forward pass. auto: bf16 on a GPU that has it; a CPU measures, and takes it
     where it is clearly faster and as exact."""
@@ -243,7 +254,7 @@ def _checked(recipe: str, name: str, value: Any, hint: Any) -> Any:
     for option in options:
         if typing.get_origin(option) is Literal and value in typing.get_args(option):
             return value
-        if option in (int, float, str, bool, dict, type(None)) and type(value) is option:
+        if option in (int, float, str, bool, dict, list, type(None)) and type(value) is option:
             return value
     if float in options and type(value) is int:
         return float(value)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlexpert.assembly import Assembled, assemble, read_for
-from mlexpert.data.batches import batches, epoch_order
+from mlexpert.data.batches import batches, drawn_order, epoch_order
 from mlexpert.data.batches import cut as cut_order
 from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Recipe
@@ -202,7 +202,11 @@ def _step_at(made: Assembled, task: Task, engine: Engine) -> Callable[[float], f
 
 def _endless(train: Data, made: Assembled, engine: Engine) -> Iterator[Batch]:
     for epoch in count():
-        order = epoch_order(len(train.targets), seed=made.plan.seed, epoch=epoch)
+        seed, drawn = made.plan.seed, made.parts.order
+        if drawn is None:
+            order = epoch_order(len(train.targets), seed=seed, epoch=epoch)
+        else:
+            order = drawn_order(drawn, train.targets, 0.0, seed=seed, epoch=epoch)
         for inputs, targets, index in batches(
             train.store, train.targets, cut_order(order, made.plan.batch_size)
         ):

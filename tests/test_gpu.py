@@ -19,7 +19,7 @@ from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder
 from mlexpert.training.trainer import Trainer
 from tests.small_data import of_kind
-from tests.training.test_trainer import PLAN, TASK, Plain, data, scores, trainer, weights
+from tests.training.test_trainer import PLAN, Plain, stretch, trainer, weights
 
 pytestmark = [
     pytest.mark.gpu,
@@ -50,22 +50,14 @@ def test_a_batch_that_is_too_large_is_cut_and_confirmed(tmp_path: Path) -> None:
         torch.nn.Linear(16, 4096), torch.nn.ReLU(), torch.nn.Linear(4096, 4096), torch.nn.ReLU(),
         torch.nn.Linear(4096, 2),
     )  # fmt: skip
-    plan = Plan(seed=0, epochs=1, batch_size=rows // 2, microbatch="auto", show_progress=False)
+    plan = Plan(seed=0, batch_size=rows // 2, microbatch="auto", show_progress=False)
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(4 * 2**30 / total)
     try:
-        trainer = Trainer(
-            model,
-            Plain(),
-            torch.optim.AdamW(model.parameters()),
-            lambda done: 1.0,
-            scores,
-            plan,
-            Engine("fp32"),
-            RunFolder(tmp_path, {}),
-        )
         small = Data(TensorStore(inputs[:100]), targets[:100])
-        trainer.run(TASK, Data(TensorStore(inputs), targets), small)
+        one = stretch(model, Data(TensorStore(inputs), targets), small, epochs=1)
+        trainer = Trainer(model, Plain(), [one], plan, Engine("fp32"), RunFolder(tmp_path, {}))
+        trainer.run()
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     memory = json.loads((tmp_path / "run.json").read_text())["memory"]
@@ -88,11 +80,12 @@ def test_fp16_that_overflows_skips_the_step_and_moves_no_schedule(tmp_path: Path
             return Loss(loss.total * 100, loss.count)
 
     here = trainer(tmp_path, method=Seen(), precision="fp16")
-    here.run(TASK, data(), data(40, 1))
+    here.run()
     assert here.at.moved < here.at.step
     assert max(norm for norm in norms if norm < float("inf")) < 1000
-    lr = here.optimizer.param_groups[0]["lr"]
-    assert lr >= here.peaks[0] * here.schedule((here.at.moved - 1) / here.at.step) - 1e-9
+    stage = here.stream[0].stage
+    lr = stage.optimizer.param_groups[0]["lr"]
+    assert lr >= here.peaks[0][0] * stage.schedule((here.at.moved - 1) / here.at.step) - 1e-9
 
 
 def test_a_gpu_that_runs_out_repeats_the_step(tmp_path: Path) -> None:
@@ -107,7 +100,7 @@ def test_a_gpu_that_runs_out_repeats_the_step(tmp_path: Path) -> None:
 
     here = trainer(tmp_path / "short", method=Once())
     with pytest.warns(UserWarning, match="pieces of 8 rows"):
-        here.run(TASK, data(), data(40, 1))
+        here.run()
     fixed = trainer(tmp_path / "fixed", replace(PLAN, microbatch=8))
-    fixed.run(TASK, data(), data(40, 1))
+    fixed.run()
     assert torch.allclose(weights(here.model), weights(fixed.model), atol=1e-6)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mlexpert.blocks.schedules import constant
 from mlexpert.data.batches import TensorStore
 from mlexpert.training.method import Batch, Loss, Method, Task
-from mlexpert.training.plan import Data, Plan
+from mlexpert.training.plan import Data, Plan, Stage, Stretch
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder
 from mlexpert.training.trainer import Trainer
@@ -51,19 +51,18 @@ def log_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> dict[st
 def prepare(problem: Problem, folder: Path, method: Method | None = None) -> Callable[[], object]:
     """Return the training as a function, with the progress bar and the run folder of real use."""
     model = problem.model()
-    plan = Plan(seed=SEED, epochs=problem.epochs, batch_size=problem.batch_size)
-    trainer = Trainer(
-        model,
-        method or Plain(),
-        problem.optimizer(model.parameters(), lr=problem.lr),
-        constant(),
-        log_loss,
-        plan,
-        Engine("fp32"),
-        RunFolder(folder / "run", {}, fresh=True),
-    )
+    optimizer = problem.optimizer(model.parameters(), lr=problem.lr)
+    stage = Stage(problem.epochs, optimizer, constant())
     task = Task(0, torch.bincount(problem.targets))
     train = Data(TensorStore(problem.inputs), problem.targets)
     few = slice(VALIDATION_ROWS)
     validation = Data(TensorStore(problem.inputs[few]), problem.targets[few])
-    return lambda: trainer.run(task, train, validation)
+    trainer = Trainer(
+        model,
+        method or Plain(),
+        [Stretch(task, train, validation, log_loss, stage)],
+        Plan(seed=SEED, batch_size=problem.batch_size),
+        Engine("fp32"),
+        RunFolder(folder / "run", {}, fresh=True),
+    )
+    return trainer.run

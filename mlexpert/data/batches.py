@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Protocol
@@ -13,6 +13,12 @@ import torch
 from torch import Tensor
 
 from mlexpert.data.images import Images
+from mlexpert.errors import RunError
+
+Order = Callable[[Tensor, float, torch.Generator], Tensor]
+"""Maps targets (N,) or (N, K), the fraction of training done when the epoch starts and a generator
+on the CPU to the rows (N,) of the epoch, some of which may come more than once. Nothing else may be
+drawn from: every process has to draw the same."""
 
 Rows = tuple[Tensor, Tensor, Tensor]  # inputs, targets (B,), index (B,)
 
@@ -130,8 +136,39 @@ class LazyImageStore:
 
 def epoch_order(num_rows: int, *, seed: int, epoch: int) -> Tensor:
     """Return the order (N,) of an epoch, of seed and epoch alone: it can be resumed anywhere."""
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(num_rows, generator=generator)
+    return torch.randperm(num_rows, generator=_generator(seed, epoch))
+
+
+def drawn_order(order: Order, targets: Tensor, progress: float, *, seed: int, epoch: int) -> Tensor:
+    """Return the rows (N,) that `order` draws, of seed and epoch alone.
+
+    Args:
+        order: What draws them.
+        targets: (N,) or (N, K), on any device.
+        progress: Fraction of training done, in [0, 1).
+        seed: Of the run.
+        epoch: From 0.
+
+    Raises:
+        RunError: If it does not draw N rows of those that there are.
+    """
+    rows = order(targets.cpu(), progress, _generator(seed, epoch))
+    count = len(targets)
+    if rows.shape != (count,) or rows.dtype != torch.int64:
+        raise RunError(
+            f"The order of an epoch is {tuple(rows.shape)} of {rows.dtype}; it has to be as many "
+            f"row numbers (int64) as there are training rows, ({count},)."
+        )
+    if int(rows.min()) < 0 or int(rows.max()) >= count:
+        raise RunError(
+            f"The order of an epoch has rows {int(rows.min())} to {int(rows.max())}, and the "
+            f"{count} training rows are 0 to {count - 1}."
+        )
+    return rows
+
+
+def _generator(seed: int, epoch: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
 
 
 def cut(order: Tensor, batch_size: int) -> list[Tensor]:
@@ -146,7 +183,9 @@ def cut(order: Tensor, batch_size: int) -> list[Tensor]:
     return batches
 
 
-def epoch_cuts(store: Store, batch_size: int, *, seed: int, epoch: int) -> list[Tensor]:
+def epoch_cuts(
+    store: Store, batch_size: int, *, seed: int, epoch: int, order: Tensor | None = None
+) -> list[Tensor]:
     """Return an epoch's global batches, of seed and epoch alone: it can be resumed anywhere.
 
     Rows of unequal length come in batches of alike ones, which need little padding: the order is
@@ -157,8 +196,10 @@ def epoch_cuts(store: Store, batch_size: int, *, seed: int, epoch: int) -> list[
         batch_size: Rows of a batch.
         seed: Of the run.
         epoch: From 0.
+        order: (N,) the rows to visit, some more than once perhaps. None: each once, at random.
     """
-    order = epoch_order(len(store), seed=seed, epoch=epoch)
+    if order is None:
+        order = epoch_order(len(store), seed=seed, epoch=epoch)
     lengths = row_lengths(store)
     if lengths is None:
         return cut(order, batch_size)

@@ -22,7 +22,9 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay, self.num_updates = decay, 0
         self.parameters: list[Tensor] = list(model.parameters())
-        self.average = [parameter.detach().clone() for parameter in self.parameters]
+        # Always as it would lie in a run that goes on: another layout gives other last bits.
+        layout = torch.contiguous_format
+        self.average = [value.detach().clone(memory_format=layout) for value in self.parameters]
 
     @torch.no_grad()
     def update(self) -> None:

@@ -138,7 +138,9 @@ def unpack(
     there, plain = model.state_dict(), rest["plain"]
     weights = {name: like(value, there[name]) for name, value in under("model.", tensors).items()}
     model.load_state_dict({**weights, **under("model.", plain)})
-    method.load_state_dict({**under("method.", tensors), **under("method.", plain)})
+    of_method = under("method.", tensors)
+    _make_room(method, of_method, next(model.parameters()).device)
+    method.load_state_dict({**of_method, **under("method.", plain)})
     state: dict[int, dict[str, Any]] = {
         int(index): dict(slots) for index, slots in rest["slots"].items()
     }
@@ -152,6 +154,19 @@ def unpack(
     if "rng.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng.cuda"])
     return under("extra.", tensors)
+
+
+def _make_room(method: nn.Module, saved: dict[str, Tensor], device: torch.device) -> None:
+    """Give a method buffers as large as the saved ones: a memory of rows grows while it trains."""
+    for name, value in saved.items():
+        owner, _, own = name.rpartition(".")
+        try:
+            module = method.get_submodule(owner)
+        except AttributeError:  # loading says so
+            continue
+        held = dict(module.named_buffers(recurse=False)).get(own)
+        if own not in module._parameters and (held is None or held.shape != value.shape):
+            module.register_buffer(own, torch.empty_like(value, device=device))
 
 
 def under(prefix: str, named: dict[str, Any]) -> dict[str, Any]:

@@ -22,11 +22,17 @@ class CrossEntropy(Supervised):
     """
 
     def __init__(self, *, shift: int, flip: bool) -> None:
-        super().__init__(cross_entropy, augment=partial(_moved, shift=shift, flip=flip))
+        super().__init__(cross_entropy, augment=partial(moved, shift=shift, flip=flip))
 
 
-def _moved(batch: Batch, *, shift: int, flip: bool) -> Batch:
-    """Return the batch with its images moved and mirrored."""
+def moved(batch: Batch, *, shift: int, flip: bool) -> Batch:
+    """Return the batch with its images moved and mirrored, by torch's default generator.
+
+    Args:
+        batch: Images (B, C, H, W), or other inputs with a shift of 0.
+        shift: Largest shift of an image in pixels; 0 for none.
+        flip: Whether half of the images are mirrored.
+    """
     inputs = random_crop(batch.inputs, shift, torch.default_generator)
     if flip:
         inputs = random_flip(inputs, torch.default_generator)

@@ -37,7 +37,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Task:
-    """A stretch of training with its own data. Ordinary training is one task."""
+    """A stretch of training, mostly with its own data. Ordinary training is one task."""
 
     number: int
     class_counts: Tensor
@@ -72,7 +72,10 @@ class Method(nn.Module):
 
     Buffers, teachers and weights are registered as buffers or submodules, so that devices and
     checkpoints cost no code; what else has to survive is JSON-able and goes through
-    `get_extra_state`. Random numbers come from torch's default generator, which is in checkpoints.
+    `get_extra_state`. Buffers may be registered and may grow at any time, submodules and parameters
+    are made in the constructor or in `begin_task`: when a run goes on, `begin_task` is called again
+    for the tasks so far, `end_task` is not, and then the state is put back. Random numbers come
+    from torch's default generator, which is in checkpoints.
     """
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
@@ -97,4 +100,4 @@ class Method(nn.Module):
         """Act after the optimiser moved, with the global batch."""
 
     def end_task(self, model: nn.Module, task: Task) -> None:
-        """Act after a task's last batch, before evaluation."""
+        """Act after a task's last batch, on the weights that are kept of it."""

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
-from mlexpert.data.batches import Store
+from mlexpert.data.batches import Order, Store
+from mlexpert.training.method import Task
+
+Evaluate = Callable[[Tensor, Tensor, Tensor | None], dict[str, float]]
+"""Maps logits (N, K), targets and weights of validation rows to scores by name."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and in what pieces to train."""
+    """In what pieces to train, and which weights to keep."""
 
     seed: int
-    epochs: int
     batch_size: int
     microbatch: int | Literal["auto"] | None = None
     patience: int = 0
@@ -25,6 +30,7 @@ class Plan:
     compile: bool = False
     channels_last: bool | Literal["auto"] = False
     monitor: str = "log_loss"
+    keep: Literal["best", "last"] = "best"
     profile: bool = False
     show_progress: bool = True
 
@@ -49,15 +55,62 @@ class Data:
         return None if self.weights is None else self.weights[index]
 
 
+@dataclass(frozen=True)
+class Stage:
+    """How the weights are moved on the rows of one task.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        optimizer: Over the model's parameters, or some of them; its learning rate is the peak.
+        schedule: Maps the fraction of the stage done, in [0, 1], to a factor on the learning rate.
+        order: Draws the rows of an epoch; None: a permutation.
+        frozen: Modules that take no gradient and stay in eval mode. What the optimiser does not
+            hold takes no gradient either.
+        evaluate: Scores validation after an epoch; None: as the recipe's other stages.
+    """
+
+    epochs: int
+    optimizer: Optimizer
+    schedule: Callable[[float], float]
+    order: Order | None = None
+    frozen: tuple[nn.Module, ...] = ()
+    evaluate: Evaluate | None = None
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A task of a stream, which is trained to its end before the next one begins.
+
+    Attributes:
+        task: What the method is told of it.
+        train: Rows to train on; where the stretch before has the very same object, they are on the
+            device already and the batch is cut as it was.
+        validation: Rows that are scored after every epoch; of all tasks so far, perhaps.
+        evaluate: Scores them.
+        stage: How it is trained.
+    """
+
+    task: Task
+    train: Data
+    validation: Data
+    evaluate: Evaluate
+    stage: Stage
+
+
 @dataclass
 class Position:
     """Where training stands: all of it is in every checkpoint."""
 
+    task: int = 0
+    """Number of the stretch in the stream."""
+    begun: int = 0
+    """Epochs that earlier tasks took."""
     epoch: int = 0
+    """Epochs done, of all tasks: no two have one order of rows."""
     batch: int = 0
     step: int = 0
     moved: int = 0
-    """Optimiser steps that were not skipped; the schedule counts these."""
+    """Optimiser steps of this task that were not skipped; the schedule counts these."""
     loss_sum: float = 0.0
     loss_count: float = 0.0
     seconds: float = 0.0
@@ -65,3 +118,17 @@ class Position:
     done: bool = False
     best: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+
+    def next_task(self) -> Position:
+        """Return the position at the start of the task after this one."""
+        return Position(
+            task=self.task + 1,
+            begun=self.epoch,
+            epoch=self.epoch,
+            step=self.step,
+            seconds=self.seconds,
+        )
+
+    def kept(self, keep: Literal["best", "last"]) -> dict[str, float]:
+        """Return the scores of the epoch whose weights are kept."""
+        return self.last if keep == "last" else self.best

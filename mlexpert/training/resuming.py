@@ -11,7 +11,6 @@ from mlexpert.training.activation_checkpointing import checkpoint_blocks
 from mlexpert.training.memory.allocator import give_back_at_once
 from mlexpert.training.plan import Position
 from mlexpert.training.settling import compute_by
-from mlexpert.training.sharding import like
 from mlexpert.training.step import Cut
 
 if TYPE_CHECKING:
@@ -24,15 +23,16 @@ def save(trainer: Trainer) -> Path:
     Raises:
         RunError: If the disk is full; earlier checkpoints are intact.
     """
-    extra = {f"best.{name}": value for name, value in trainer.best_weights.items()}
+    extra = {f"kept.{name}": value for name, value in trainer.kept.values.items()}
     if trainer.average is not None:
         extra |= {f"average.{name}": value for name, value in trainer.average.state().items()}
-    tensors, rest = checkpoint.pack(trainer.model, trainer.method, trainer.optimizer, extra)
+    optimizer = trainer.stretch.stage.optimizer
+    tensors, rest = checkpoint.pack(trainer.model, trainer.method, optimizer, extra)
     scaler = trainer.engine.scaler
     state: dict[str, Any] = {
         "position": asdict(trainer.at),
         "optimizer": rest,
-        "cut": asdict(trainer.step.cut),
+        "cut": asdict(trainer.cut),
         "arithmetic": trainer.arithmetic,
         "memory": trainer.folder.facts.get("memory", {}),
         "scaler": scaler.state_dict() if scaler else None,
@@ -44,7 +44,7 @@ def save(trainer: Trainer) -> Path:
 
 
 def go_on(trainer: Trainer) -> bool:
-    """Put the newest whole checkpoint in place; return whether there was one."""
+    """Put the newest whole checkpoint in place, and its task; return whether there was one."""
     trainer.processes.first_does(lambda: None)  # the first one may be clearing the folder yet
     found = checkpoint.read_newest(trainer.folder.checkpoints)
     step = str(found[1]["step"] if found else 0)
@@ -53,20 +53,19 @@ def go_on(trainer: Trainer) -> bool:
         trainer.folder.forget_after(epoch=0, step=0)
         return False
     tensors, state = found
+    at = Position(**state["position"])
+    # What a method makes at the start of its tasks has to be there for its state to be put into.
+    for stretch in trainer.stream[: at.task]:
+        trainer.method.begin_task(trainer.model, stretch.task)
+    trainer.begin(at)
     _decide_as_before(trainer, state)
-    extra = checkpoint.unpack(
-        tensors, state["optimizer"], trainer.model, trainer.method, trainer.optimizer
-    )
+    optimizer = trainer.stretch.stage.optimizer
+    extra = checkpoint.unpack(tensors, state["optimizer"], trainer.model, trainer.method, optimizer)
     if trainer.engine.scaler is not None:
         trainer.engine.scaler.load_state_dict(state["scaler"])
-    there = trainer.model.state_dict()
-    trainer.best_weights = {
-        name: like(value.to(trainer.engine.device, copy=True), there[name])
-        for name, value in sorted(checkpoint.under("best.", extra).items())
-    }
+    trainer.kept.restore(checkpoint.under("kept.", extra))
     if trainer.average is not None:
         trainer.average.restore(checkpoint.under("average.", extra))
-    trainer.at = at = Position(**state["position"])
     trainer.loss_sum = at.loss_sum if trainer.processes.is_first else 0.0
     trainer.loss_count = at.loss_count
     trainer.folder.forget_after(epoch=at.epoch, step=at.step)
@@ -78,8 +77,8 @@ def _decide_as_before(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer.arithmetic = state["arithmetic"]
     compute_by(trainer.arithmetic, trainer.model, trainer.engine)
     trainer.folder.update(arithmetic=trainer.arithmetic, memory=state["memory"])
-    trainer.step.cut = Cut(**state["cut"])
-    if trainer.step.cut.checkpointing:
+    trainer.cut = Cut(**state["cut"])
+    if trainer.cut.checkpointing:
         checkpoint_blocks(trainer.model)
-    if trainer.step.cut.tight:
+    if trainer.cut.tight:
         give_back_at_once()

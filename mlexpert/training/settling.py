@@ -30,22 +30,39 @@ if TYPE_CHECKING:
 
 
 def settle(trainer: Trainer, train: Data) -> None:
-    """Decide how a training computes and cuts its batches; nothing that is trained moves."""
+    """Decide how a task is computed and its batches are cut; nothing that is trained moves.
+
+    A whole stream is computed in one way. Only what fits in memory is found anew, for a task that
+    has other rows than the one before.
+    """
     parts, plan, engine = (trainer.model, trainer.method), trainer.plan, trainer.engine
+    optimizer, before = trainer.stretch.stage.optimizer, trainer.stream[: trainer.at.task]
+    if before:
+        is_new = before[-1].train is not trainer.stretch.train
+        if is_new and plan.microbatch == "auto" and not engine.is_sharded:
+            found = settle_memory(*parts, optimizer, engine, train, plan)
+            # Blocks that compute their activations again go on doing so.
+            again = found.checkpointing or trainer.cut.checkpointing
+            _take_up(trainer, replace(found, checkpointing=again))
+        return
     weights = sum(tensor.nbytes for tensor in trainer.model.state_dict().values())
     is_roomy = 8 * weights <= free_for_training(trainer.model, engine)
     on_cpu = engine.device.type == "cpu"
     if not on_cpu:  # by rule; what fits depends on it
         trainer.arithmetic = settle_arithmetic(*parts, engine, train, plan)
     if plan.microbatch == "auto" and not engine.is_sharded:
-        found = settle_memory(*parts, trainer.optimizer, engine, train, plan)
-        trainer.step.cut = cut_of(found)
-        trainer.folder.update(memory=found.record())
+        found = settle_memory(*parts, optimizer, engine, train, plan)
+        _take_up(trainer, found)
         is_roomy = found.is_roomy
     if on_cpu:  # by trying, for which there has to be room
         may_try = is_roomy and not engine.is_sharded
         trainer.arithmetic = settle_arithmetic(*parts, engine, train, plan, may_try=may_try)
     trainer.folder.update(arithmetic=trainer.arithmetic)
+
+
+def _take_up(trainer: Trainer, found: Sizing) -> None:
+    trainer.cut = cut_of(found)
+    trainer.folder.update(memory=found.record())
 
 
 def cut_of(found: Sizing) -> Cut:

@@ -11,6 +11,8 @@ torch's part of it takes a second to import, so a single process, which has no s
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -18,12 +20,12 @@ from torch.optim import Optimizer
 from mlexpert.blocks.repeated_blocks import repeated_blocks
 
 
-def shard(model: nn.Module, optimizer: Optimizer) -> None:
+def shard(model: nn.Module, optimizers: Iterable[Optimizer]) -> None:
     """Spread the model's weights over the processes, in place.
 
     Args:
         model: The same in every process; each of its repeated blocks is gathered by itself.
-        optimizer: Over its parameters, without any state yet; it is given the slices instead.
+        optimizers: Over its parameters, without any state yet; they are given the slices instead.
     """
     from torch.distributed.fsdp import fully_shard
 
@@ -32,8 +34,9 @@ def shard(model: nn.Module, optimizer: Optimizer) -> None:
         fully_shard(block)
     fully_shard(model)
     slices = dict(model.named_parameters())
-    for group in optimizer.param_groups:
-        group["params"] = [slices[names[p]] if p in names else p for p in group["params"]]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["params"] = [slices[names[p]] if p in names else p for p in group["params"]]
 
 
 def whole(value: Tensor) -> Tensor:

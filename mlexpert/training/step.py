@@ -84,7 +84,6 @@ class Step:
         self.clip_norm, self.seed, self.on_retry = clip_norm, seed, on_retry
         self.phases: Phases = OFF
         self.rewind = Rewind([model, method], engine.device)
-        self.statistics = _running_statistics(model)
 
     def __call__(
         self, batch: Batch, number: int, *, look: bool, health: GradientHealth | None = None
@@ -225,7 +224,7 @@ class Step:
     def _sum_over_processes(self) -> None:
         if not self.engine.is_sharded:  # there, backward has done it
             self.processes.sum_gradients(list(self.model.parameters()))
-        self.processes.mean_(self.statistics)
+        self.processes.mean_(_running_statistics(self.model))
 
     def _make_smaller(self, error: str, batch: Batch, number: int) -> None:
         """Find a smaller way to do the same step."""
@@ -279,11 +278,11 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _running_statistics(model: nn.Module) -> list[Tensor]:
-    """Return the running means and variances of BatchNorm: averaged over processes every step."""
+    """Return the running means and variances that this step moved, of BatchNorm in train mode."""
     return [
         statistic
         for module in model.modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase)
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.training
         for statistic in (module.running_mean, module.running_var)
         if statistic is not None
     ]

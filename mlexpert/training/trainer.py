@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -16,18 +16,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from mlexpert.blocks.layers.image_views import one_view
-from mlexpert.data.batches import Store, batches, cut, epoch_cuts
+from mlexpert.data.batches import Store, batches, cut, drawn_order, epoch_cuts
 from mlexpert.errors import InputError, RunError
 from mlexpert.training.average import WeightAverage
 from mlexpert.training.evaluation import LARGEST, logits_of
+from mlexpert.training.freezing import Frozen
 from mlexpert.training.gradient_health import GradientHealth
 from mlexpert.training.interrupt import STOPS, Interrupted, StopSignal
-from mlexpert.training.method import Batch, Method, Task
+from mlexpert.training.kept import KeptWeights
+from mlexpert.training.method import Batch, Method
+from mlexpert.training.on_device import OnDevice
 from mlexpert.training.phases import OFF, Phases, Profile
-from mlexpert.training.plan import Data, Plan, Position
+from mlexpert.training.plan import Data, Plan, Position, Stretch
 from mlexpert.training.precision import Engine
 from mlexpert.training.progress import Bar
 from mlexpert.training.resuming import go_on, save
@@ -41,46 +43,48 @@ CHECKPOINT_EVERY = 15.0
 
 
 class Trainer:
-    """Trains one recipe's parts on one task, from the start or from the newest checkpoint."""
+    """Trains a model on a stream of tasks, from the start or from the newest checkpoint.
+
+    An ordinary fit is a stream of one task, a second stage a task on the same rows.
+
+    Args:
+        model: What is trained, in place.
+        method: Its loss and hooks.
+        stream: The tasks, in their order; each has an optimiser of its own.
+        plan: How to cut batches, and which epoch's weights a task leaves behind.
+        engine: Device, precision and processes.
+        folder: Where checkpoints and metrics go.
+    """
 
     def __init__(
         self,
         model: nn.Module,
         method: Method,
-        optimizer: Optimizer,
-        schedule: Callable[[float], float],
-        evaluate: Callable[[Tensor, Tensor, Tensor | None], dict[str, float]],
+        stream: Sequence[Stretch],
         plan: Plan,
         engine: Engine,
         folder: RunFolder,
     ) -> None:
+        optimizers = [stretch.stage.optimizer for stretch in stream]
         self.whole = copy.deepcopy(model) if engine.is_sharded else None
         if engine.is_sharded:
-            shard(model, optimizer)
+            shard(model, optimizers)
         self.model, self.method = engine.place(model), engine.place(method)
-        self.optimizer = optimizer
-        self.schedule, self.evaluate = schedule, evaluate
-        self.plan, self.engine, self.folder = plan, engine, folder
+        self.stream, self.plan, self.engine, self.folder = stream, plan, engine, folder
         self.processes = engine.processes
-        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.peaks = [[group["lr"] for group in one.param_groups] for one in optimizers]
+        self.steps = [self._steps_of(stretch) for stretch in stream]
         self.at = Position()
-        self.best_weights: dict[str, Tensor] = {}
-        self.average = WeightAverage(self.model, plan.ema) if plan.ema else None
-        self.health = GradientHealth(self.model)
+        self.rows = OnDevice(engine.device)
+        self.kept = KeptWeights(self.model)
+        self.average: WeightAverage | None = None
         self.phases: Phases = OFF
         self.arithmetic: dict[str, Any] = {}
-        self.step = Step(
-            self.model,
-            self.method,
-            optimizer,
-            engine,
-            # A number is a sign of short memory: no more rows are looked at together.
+        # A number is a sign of short memory: no more rows are looked at together.
+        self.cut = (
             Cut(plan.microbatch, looks=min(LARGEST, plan.microbatch))
             if isinstance(plan.microbatch, int)
-            else Cut(sys.maxsize),
-            clip_norm=plan.clip_norm,
-            seed=plan.seed,
-            on_retry=self._say_retry,
+            else Cut(sys.maxsize)
         )
         # Reading a number back waits for a GPU, so there the loss is looked at only now and then.
         self.look_every = 1 if engine.device.type == "cpu" else 50
@@ -90,69 +94,99 @@ class Trainer:
         self._checkpoint_every = CHECKPOINT_EVERY
         self._factor: float | None = None
 
-    def run(self, task: Task, train: Data, validation: Data) -> Position:
-        """Train to the end, put the best epoch's weights in place, and return where training ended.
+    @property
+    def stretch(self) -> Stretch:
+        """The task under way."""
+        return self.stream[self.at.task]
+
+    def run(self) -> Position:
+        """Train on all tasks, leave the weights that are kept in place, and return the end.
 
         Raises:
             RunError: If a loss is not finite, memory runs out, or the disk is full.
             Interrupted: On Ctrl-C or SIGTERM, after the step under way, with a checkpoint kept.
         """
-        train, validation = train.to(self.engine.device), validation.to(self.engine.device)
-        cuts = cut(torch.empty(len(train.targets)), self.plan.batch_size)
-        if self.engine.is_sharded and min(map(len, cuts)) < self.processes.count:
-            raise InputError(
-                f"A last batch of {min(map(len, cuts))} rows is not enough for each of "
-                f"{self.processes.count} processes of a sharded model; change batch_size."
-            )
-        total = self.plan.epochs * len(cuts)
         shown = self.plan.show_progress and self.processes.is_first
+        total = sum(self.steps)
         with StopSignal() as stop:
-            # Also before a checkpoint is read: it fills what a method makes here.
-            self.method.begin_task(self.model, task)
-            self.engine.place(self.method)
             if not go_on(self):
-                settle(self, train)
-                self._checkpoint()  # what was decided holds, however early the run is killed
+                self.begin(Position())
+                self._settle()
             if self.plan.compile:
                 self.model.compile()
             if self.plan.profile and self.processes.is_first:
-                self.phases = self.step.phases = Profile(
-                    self.folder.path, self.engine.device, total - self.at.step
-                )
+                self.phases = Profile(self.folder.path, self.engine.device, total - self._done())
             try:
-                with Bar(total, self.at.step, self.description, shown=shown) as bar:
-                    while self.at.epoch < self.plan.epochs and not self.at.done:
-                        self._epoch(train, total, stop, bar)
-                        self._end_epoch(validation, total, bar)
+                with Bar(total, self._done(), self.description, shown=shown) as bar:
+                    self._train(stop, bar)
+                    while self.at.task + 1 < len(self.stream):
+                        self.begin(self.at.next_task())
+                        self._settle()
+                        self._train(stop, bar)
             finally:
                 self.phases.close()
-            self.method.end_task(self.model, task)
-        self.model.load_state_dict(self.best_weights)
+        self.rows.clear()
         # As a loaded model lies: the same kernels then give the same predictions, to the last bit.
         self.model.to(memory_format=torch.contiguous_format)
-        self.optimizer.zero_grad()
-        self.optimizer.state.clear()  # the model is still to be written, and that takes memory
         if self.whole is not None:
-            self.whole.load_state_dict({k: whole(v).cpu() for k, v in self.best_weights.items()})
-        self.best_weights = {}
+            state = self.model.state_dict()
+            self.whole.load_state_dict({name: whole(value).cpu() for name, value in state.items()})
         return self.at
 
-    def _epoch(self, train: Data, total: int, stop: StopSignal, bar: Bar) -> None:
-        self.model.train()
-        started = time.monotonic()
-        cuts = epoch_cuts(
-            train.store, self.plan.batch_size, seed=self.plan.seed, epoch=self.at.epoch
+    def begin(self, at: Position) -> None:
+        """Make ready for the task of a position, before a step of it or its checkpoint."""
+        self.at = at
+        self.rows.hold(self.stretch.train, self.stretch.validation)
+        self.method.begin_task(self.model, self.stretch.task)
+        self.engine.place(self.method)
+        self.frozen = Frozen(self.model, self.stretch.stage)
+        self.average = WeightAverage(self.model, self.plan.ema) if self.plan.ema else None
+        self._factor = None
+
+    def _settle(self) -> None:
+        settle(self, self.rows[self.stretch.train])
+        self._checkpoint()  # what was decided holds, however early the run is killed
+
+    def _train(self, stop: StopSignal, bar: Bar) -> None:
+        """Train on the task under way to its end, and leave the weights that are kept in place."""
+        stage, task = self.stretch.stage, self.stretch.task
+        self.step = Step(
+            self.model,
+            self.method,
+            stage.optimizer,
+            self.engine,
+            self.cut,
+            clip_norm=self.plan.clip_norm,
+            seed=self.plan.seed,
+            on_retry=self._say_retry,
         )
-        left = cuts[self.at.batch :]
+        self.step.phases = self.phases
+        self.health = GradientHealth(self.model)
+        self._ahead = self._done() - self.at.step
+        while self.at.epoch < self.at.begun + stage.epochs and not self.at.done:
+            self._epoch(self.rows[self.stretch.train], stop, bar)
+            self._end_epoch(self.rows[self.stretch.validation], bar)
+        self.kept.put_back()
+        self.method.end_task(self.model, task)
+        self.frozen.thaw()
+        self.model.zero_grad()
+        stage.optimizer.state.clear()  # what comes next takes memory, the model's file as well
+
+    def _epoch(self, train: Data, stop: StopSignal, bar: Bar) -> None:
+        steps = self.steps[self.at.task]
+        self.model.train()
+        self.frozen.keep_still()
+        started = time.monotonic()
+        left = self._cuts(train)[self.at.batch :]
         rows = self.phases.fetched(batches(train.store, train.targets, left))
         for inputs, targets, index in rows:
-            self._set_lr(self.at.moved / total)
+            self._set_lr(self.at.moved / steps)
             with self.phases("data"):
                 weights = train.weights_of(index)
                 batch = Batch(inputs.to(self.engine.device), targets, index, weights)
                 batch = self.method.draw(self.model, batch)
             self._move(batch)
-            bar.show(self.at.step)
+            bar.show(self.at.step + self._ahead)
             is_due, stopped_by = self._has_to_save(stop)
             if is_due:
                 now = time.monotonic()
@@ -161,11 +195,36 @@ class Trainer:
                     kept = self._checkpoint()
                 if stopped_by:
                     raise Interrupted(
-                        f"Stopped by {stopped_by.name} after step {self.at.step} of {total}; "
-                        f"{kept} is kept. To go on, fit again with "
-                        f"run_dir={str(self.folder.path)!r}."
+                        f"Stopped by {stopped_by.name} after step {self.at.step} of "
+                        f"{sum(self.steps) - self._ahead}; {kept} is kept. To go on, fit again "
+                        f"with run_dir={str(self.folder.path)!r}."
                     )
         self.at.seconds += time.monotonic() - started
+
+    def _cuts(self, train: Data) -> list[Tensor]:
+        """Return the epoch's batches: of seed and epoch alone, and so the same in all processes."""
+        stage, seed, epoch = self.stretch.stage, self.plan.seed, self.at.epoch
+        order = None
+        if stage.order is not None:
+            progress = (epoch - self.at.begun) / stage.epochs
+            order = drawn_order(stage.order, train.targets, progress, seed=seed, epoch=epoch)
+        return epoch_cuts(train.store, self.plan.batch_size, seed=seed, epoch=epoch, order=order)
+
+    def _steps_of(self, stretch: Stretch) -> int:
+        """Return the steps that a task takes if it is not ended early."""
+        cuts = cut(torch.empty(len(stretch.train.targets)), self.plan.batch_size)
+        if self.engine.is_sharded and min(map(len, cuts)) < self.processes.count:
+            raise InputError(
+                f"A last batch of {min(map(len, cuts))} rows is not enough for each of "
+                f"{self.processes.count} processes of a sharded model; change batch_size."
+            )
+        return stretch.stage.epochs * len(cuts)
+
+    def _done(self) -> int:
+        """Return the steps done, had no earlier task ended early."""
+        before, here = self.steps[: self.at.task], self.steps[self.at.task]
+        epochs = self.at.epoch - self.at.begun
+        return sum(before) + epochs * here // self.stretch.stage.epochs + self.at.batch
 
     def _move(self, batch: Batch) -> None:
         """Make one step, and all that follows a step."""
@@ -188,14 +247,16 @@ class Trainer:
             self.folder.log({**at, "layers": health.after()}, HEALTH)
         self.phases.step()
 
-    def _end_epoch(self, validation: Data, total: int, bar: Bar) -> None:
+    def _end_epoch(self, validation: Data, bar: Bar) -> None:
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
         row = {"step": self.at.step, "epoch": self.at.epoch, "seconds": self.at.seconds}
+        if len(self.stream) > 1:
+            row["task"] = self.at.task
         mean = self._loss_so_far() / float(self.loss_count)
         if not math.isfinite(mean):
             raise self._not_finite("The mean training loss", self.at.step, "in this epoch")
         self.loss_sum = self.loss_count = 0.0
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.stretch.stage.optimizer.param_groups[0]["lr"]
         self.folder.log({**row, "split": "train", "loss": mean, "lr": lr})
         monitor = self.plan.monitor
         averaged = self.average.in_place() if self.average is not None else nullcontext()
@@ -204,12 +265,13 @@ class Trainer:
                 logits, targets = self.logits(validation.store), validation.targets.cpu()
             weights = None if validation.weights is None else validation.weights.cpu()
             # One process judges for all: a last bit that differs must not part their ways.
-            scores = self.processes.first_does(lambda: self.evaluate(logits, targets, weights))
+            evaluate = self.stretch.evaluate
+            scores = self.processes.first_does(lambda: evaluate(logits, targets, weights))
             if not math.isfinite(scores[monitor]):
                 raise self._not_finite(f"Validation {monitor}", self.at.step, "at the epoch's end")
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
-            if is_best:
-                self._keep_weights()
+            if is_best or self.plan.keep == "last":
+                self.kept.take()
         self.folder.log({**row, "split": "validation", **scores})
         self.at.last = {"epoch": self.at.epoch, **scores}
         if is_best:
@@ -217,18 +279,11 @@ class Trainer:
         else:
             self.at.stale += 1
         self.at.done = bool(self.plan.patience) and self.at.stale >= self.plan.patience
+        end = sum(self.steps[: self.at.task + 1])
         bar.say(
-            self.at.step if not self.at.done else total,
+            end if self.at.done else self.at.step + self._ahead,
             f"epoch {self.at.epoch}  {monitor} {scores[monitor]:.4f}",
         )
-
-    def _keep_weights(self) -> None:
-        """Keep the present weights as the best, in the place of those before."""
-        state = self.model.state_dict()
-        if not self.best_weights:
-            self.best_weights = {name: torch.empty_like(value) for name, value in state.items()}
-        for name, value in state.items():
-            self.best_weights[name].copy_(value)
 
     def logits(self, store: Store, index: Tensor | None = None) -> Tensor:
         """Return the model's logits (N, K) of these rows, which all processes share."""
@@ -237,7 +292,7 @@ class Trainer:
             store,
             self.engine.device,
             index,
-            rows=self.step.cut.looks,
+            rows=self.cut.looks,
             processes=self.processes,
             may_halve=not self.engine.is_sharded,
         )
@@ -245,7 +300,7 @@ class Trainer:
     @property
     def description(self) -> str:
         """What trains, for people."""
-        count, cut = self.processes.count, self.step.cut
+        count, cut = self.processes.count, self.cut
         return ", ".join(
             [
                 f"{count} process{'es' if count > 1 else ''} on {self.engine.device.type}",
@@ -256,11 +311,12 @@ class Trainer:
         )
 
     def _set_lr(self, fraction: float) -> None:
-        factor = self.schedule(fraction)
+        stage, peaks = self.stretch.stage, self.peaks[self.at.task]
+        factor = stage.schedule(fraction)
         if factor == self._factor:
             return
         self._factor = factor
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+        for group, peak in zip(stage.optimizer.param_groups, peaks, strict=True):
             group["lr"] = peak * factor
 
     def _loss_so_far(self) -> float:

@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from mlexpert.blocks.schedules import constant
 from mlexpert.data.batches import TensorStore
-from mlexpert.training.plan import Data, Plan
+from mlexpert.training.method import Task
+from mlexpert.training.plan import Data, Plan, Stage, Stretch
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder
 from mlexpert.training.trainer import Trainer
-from tests.training.test_trainer import TASK, Plain, scores
+from tests.training.test_trainer import Plain, scores
 
 ROWS = 5000
 
@@ -45,21 +47,13 @@ def main() -> None:
     folder, mib = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(1)
     train, validation, model = rows(ROWS, 0), rows(100, 1), net()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    plan = Plan(seed=0, epochs=1, batch_size=ROWS // 2, microbatch="auto", show_progress=False)
-    trainer = Trainer(
-        model,
-        Plain(),
-        optimizer,
-        lambda done: 1.0,
-        scores,
-        plan,
-        Engine("fp32"),
-        RunFolder(folder, {}),
-    )
+    stage = Stage(1, torch.optim.AdamW(model.parameters(), lr=1e-3), constant())
+    stream = [Stretch(Task(0, torch.tensor([2500, 2500])), train, validation, scores, stage)]
+    plan = Plan(seed=0, batch_size=ROWS // 2, microbatch="auto", show_progress=False)
+    trainer = Trainer(model, Plain(), stream, plan, Engine("fp32"), RunFolder(folder, {}))
     if mib:
         limit(mib)
-    trainer.run(TASK, train, validation)
+    trainer.run()
     (folder / "facts.json").write_text(json.dumps({"size": trainer.step.cut.size}))
 
 

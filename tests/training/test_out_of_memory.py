@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mlexpert.errors import RunError
 from mlexpert.training.method import Batch, Loss
 from mlexpert.training.oom import is_out_of_memory
-from tests.training.test_trainer import PLAN, TASK, Plain, data, trainer, weights
+from tests.training.test_trainer import PLAN, Plain, data, trainer, weights
 
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"
 
@@ -54,12 +54,12 @@ def test_no_step_is_lost_and_none_is_repeated(
     plan = replace(PLAN, microbatch=4)
     reference = Failing(set(), where)
     here = trainer(tmp_path / "fixed", plan, reference)
-    here.run(TASK, data(), data(40, 1))
+    here.run()
 
     method = Failing({failing}, where, error)
     short = trainer(tmp_path / "short", plan, method)
     with pytest.warns(UserWarning, match=r"Memory ran out in step .* pieces of 2 rows"):
-        short.run(TASK, data(), data(40, 1))
+        short.run()
     assert method.steps == reference.steps
     assert short.at.step == short.at.moved == here.at.step
     assert max(method.rows[-5:]) == 2
@@ -75,16 +75,20 @@ def test_statistics_and_dropout_are_those_of_a_run_that_had_enough(tmp_path: Pat
         torch.manual_seed(3)
         return nn.Sequential(nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.4), nn.Linear(8, 2))
 
-    plan = replace(PLAN, epochs=1, microbatch=8)
+    plan, few = replace(PLAN, microbatch=8), {"epochs": 1, "train": data(16)}
     torch.manual_seed(1)
-    here = trainer(tmp_path / "fixed", plan, model=model())
-    here.run(TASK, data(16), data(40, 1))
+    here = trainer(tmp_path / "fixed", plan, model=model(), **few)
+    here.run()
     torch.manual_seed(1)
     short = trainer(
-        tmp_path / "short", replace(plan, microbatch=16), Failing({1}, "forward"), model=model()
+        tmp_path / "short",
+        replace(plan, microbatch=16),
+        Failing({1}, "forward"),
+        model=model(),
+        **few,
     )
     with pytest.warns(UserWarning, match="pieces of 8 rows"):
-        short.run(TASK, data(16), data(40, 1))
+        short.run()
     assert torch.equal(weights(short.model), weights(here.model))
 
 
@@ -95,9 +99,9 @@ def test_it_halves_as_often_as_it_must(tmp_path: Path) -> None:
                 raise RuntimeError(CPU_WORDS)
             return super().loss(model, batch)
 
-    here = trainer(tmp_path / "run", replace(PLAN, epochs=1), TooBig())
+    here = trainer(tmp_path / "run", PLAN, TooBig(), epochs=1)
     with pytest.warns(UserWarning, match="pieces of"):
-        here.run(TASK, data(), data(40, 1))
+        here.run()
     assert here.step.cut.size == 2 and here.step.cut.retries == 3
     assert here.at.moved == 7
 
@@ -109,13 +113,13 @@ def test_the_last_resort_is_to_compute_activations_again(tmp_path: Path) -> None
                 raise RuntimeError(CPU_WORDS)
             return super().loss(model, batch)
 
-    here = trainer(tmp_path / "run", replace(PLAN, epochs=1, microbatch=1), OnlyRecomputed())
+    here = trainer(tmp_path / "run", replace(PLAN, microbatch=1), OnlyRecomputed(), epochs=1)
     with pytest.warns(UserWarning, match="activations computed again in backward"):
-        here.run(TASK, data(), data(40, 1))
+        here.run()
     assert here.step.cut.checkpointing
 
-    reference = trainer(tmp_path / "fixed", replace(PLAN, epochs=1, microbatch=1))
-    reference.run(TASK, data(), data(40, 1))
+    reference = trainer(tmp_path / "fixed", replace(PLAN, microbatch=1), epochs=1)
+    reference.run()
     assert torch.equal(weights(here.model), weights(reference.model))
 
 
@@ -130,7 +134,7 @@ def test_a_single_row_that_does_not_fit_names_what_is_available(tmp_path: Path) 
         pytest.warns(UserWarning, match="Memory ran out"),
         pytest.raises(RunError, match=r"step 1 with a single row.* MiB are available"),
     ):
-        here.run(TASK, data(), data(40, 1))
+        here.run()
     assert torch.equal(weights(here.model), before)
 
 
@@ -140,9 +144,9 @@ def test_inside_the_optimiser_it_is_never_retried(tmp_path: Path) -> None:
     def fail(*args: object) -> None:
         raise RuntimeError(CPU_WORDS)
 
-    here.optimizer.step = fail
+    here.stretch.stage.optimizer.step = fail
     with pytest.raises(RunError, match="inside the optimiser's step 1.*not repeated"):
-        here.run(TASK, data(), data(40, 1))
+        here.run()
 
 
 def test_looking_at_rows_halves_too(tmp_path: Path) -> None:
@@ -191,5 +195,5 @@ def test_what_a_loss_counts_is_counted_once(tmp_path: Path) -> None:
 
     method = Counting({3})
     with pytest.warns(UserWarning, match="Memory ran out"):
-        trainer(tmp_path, replace(PLAN, microbatch=4), method).run(TASK, data(), data(40, 1))
+        trainer(tmp_path, replace(PLAN, microbatch=4), method).run()
     assert method.seen == 3 * 100

@@ -33,11 +33,11 @@ def test_what_does_not_fit_is_refused_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settling, "available_on", lambda device: 0)
-    plan = Plan(seed=0, epochs=1, batch_size=16, microbatch="auto", show_progress=False)
+    plan = Plan(seed=0, batch_size=16, microbatch="auto", show_progress=False)
     here = trainer(tmp_path, plan)
     before = [parameter.clone() for parameter in here.model.parameters()]
     with pytest.raises(RunError, match=r"needs \d+ MiB, and 0 MiB are available"):
-        here.run(None, data(), data(40, 1))
+        here.run()
     assert all(map(torch.equal, before, here.model.parameters()))
     assert here.at.step == 0
 
@@ -52,7 +52,7 @@ def test_a_batch_is_drawn_without_a_trace() -> None:
             return batch
 
     method, state = Drawing(), torch.get_rng_state()
-    plan = Plan(seed=0, epochs=1, batch_size=16)
+    plan = Plan(seed=0, batch_size=16)
     batch = settling.longest_batch(data(), plan, Engine("fp32"))
     settling.drawn_batch(net(), method, batch)
     assert len(batch) == 16 and method.drawn == 0

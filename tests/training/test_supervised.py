@@ -17,7 +17,7 @@ from mlexpert.blocks.schedules import constant
 from mlexpert.data.batches import TensorStore
 from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.method import Batch, Task
-from mlexpert.training.plan import Data, Plan
+from mlexpert.training.plan import Data, Plan, Stage, Stretch
 from mlexpert.training.precision import Engine
 from mlexpert.training.supervised import Supervised
 from mlexpert.training.tracking import RunFolder
@@ -102,17 +102,15 @@ def test_the_trainer_scores_validation_by_its_weights(tmp_path: Path) -> None:
 
     model = nn.Linear(2, 2)
     for given in (weights, None):
-        trainer = Trainer(
+        data = Data(TensorStore(inputs), targets, given)
+        stage = Stage(1, torch.optim.SGD(model.parameters(), lr=0.1), constant())
+        Trainer(
             model,
             Supervised(cross_entropy),
-            torch.optim.SGD(model.parameters(), lr=0.1),
-            constant(),
-            evaluate,
-            Plan(seed=0, epochs=1, batch_size=10, show_progress=False),
+            [Stretch(Task(0, torch.tensor([10, 10])), data, data, evaluate, stage)],
+            Plan(seed=0, batch_size=10, show_progress=False),
             Engine("fp32"),
             RunFolder(tmp_path / str(given is None), {}),
-        )
-        data = Data(TensorStore(inputs), targets, given)
-        trainer.run(Task(0, torch.tensor([10, 10])), data, data)
+        ).run()
     assert seen[0] is not None and torch.equal(seen[0], weights)
     assert seen[1] is None

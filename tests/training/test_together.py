@@ -17,8 +17,9 @@ from mlexpert.training.precision import Engine
 from tests.training import together
 
 ROOT = Path(__file__).parents[2]
-SAME = ["plain", "weighted", "noise", "average", "auto"]
+SAME = ["plain", "weighted", "noise", "average", "auto", "tasks"]
 LIKE_PLAIN = ["memory-forward", "memory-backward", "stopped", "sharded", "sharded-stopped"]
+LIKE_TASKS = ["tasks-stopped", "tasks-sharded"]
 OTHERS = ["norm", "dropout", "sharded-bf16"]
 
 
@@ -37,7 +38,7 @@ def start(folder: Path, *names: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
-    done = start(folder, *SAME, *LIKE_PLAIN, *OTHERS)
+    done = start(folder, *SAME, *LIKE_PLAIN, *LIKE_TASKS, *OTHERS)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -76,6 +77,12 @@ def test_so_it_is_after_a_lack_of_memory_a_stop_and_when_sharded(
 ) -> None:
     """One process runs out of memory or is stopped; 101 rows and 41 do not divide by two."""
     assert_equal_runs(two / name, one / "plain")
+
+
+@pytest.mark.parametrize("name", LIKE_TASKS)
+def test_so_is_that_of_two_tasks(one: Path, two: Path, name: str) -> None:
+    """The second one's order has repeats, and all processes have to draw the same one."""
+    assert_equal_runs(two / name, one / "tasks")
 
 
 @pytest.mark.parametrize("name", ["memory-forward", "memory-backward"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,13 @@ from mlexpert.errors import RunError
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch, Loss, Method, Task
 from mlexpert.training.pieces import pieces as pieces_of
-from mlexpert.training.plan import Data, Plan
+from mlexpert.training.plan import Data, Evaluate, Plan, Stage, Stretch
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder
 from mlexpert.training.trainer import Trainer
 
-PLAN = Plan(seed=3, epochs=3, batch_size=16, show_progress=False)
-TASK = Task(0, torch.tensor([50, 50]))
+PLAN = Plan(seed=3, batch_size=16, show_progress=False)
+EPOCHS = 3
 
 
 def data(rows: int = 100, seed: int = 0) -> Data:
@@ -71,19 +72,43 @@ def scores(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> di
     return {"log_loss": nn.functional.cross_entropy(logits, targets).item()}
 
 
-def trainer(folder: Path, plan: Plan = PLAN, method: Method | None = None, **options) -> Trainer:
-    model = options.pop("model", None) or net()
+def stretch(
+    model: nn.Module,
+    train: Data | None = None,
+    validation: Data | None = None,
+    *,
+    epochs: int = EPOCHS,
+    schedule: Callable[[float], float] | None = None,
+    evaluate: Evaluate = scores,
+    number: int = 0,
+    **stage,
+) -> Stretch:
+    """One task, with AdamW over all parameters."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
-    return Trainer(
-        model,
-        method or Plain(),
-        optimizer,
-        options.pop("schedule", warmup_cosine(0.1)),
-        options.pop("evaluate", scores),
-        plan,
-        Engine(options.pop("precision", "fp32")),
-        RunFolder(folder, {}, fresh=options.pop("fresh", True)),
+    return Stretch(
+        Task(number, torch.tensor([50, 50])),
+        train or data(),
+        validation or data(40, 1),
+        evaluate,
+        Stage(epochs, optimizer, schedule or warmup_cosine(0.1), **stage),
     )
+
+
+def trainer(
+    folder: Path,
+    plan: Plan = PLAN,
+    method: Method | None = None,
+    *,
+    model: nn.Module | None = None,
+    precision: str = "fp32",
+    fresh: bool = True,
+    **options,
+) -> Trainer:
+    """A trainer on a stream of one task; `options` are those of `stretch`."""
+    model = model or net()
+    run = RunFolder(folder, {}, fresh=fresh)
+    stream = [stretch(model, **options)]
+    return Trainer(model, method or Plain(), stream, plan, Engine(precision), run)
 
 
 def weights(model: nn.Module) -> Tensor:
@@ -93,12 +118,12 @@ def weights(model: nn.Module) -> Tensor:
 def test_losses_are_those_of_a_hand_written_loop_bit_for_bit(tmp_path: Path) -> None:
     train = data()
     here = trainer(tmp_path / "run", schedule=constant())
-    here.run(TASK, train, data(40, 1))
+    here.run()
 
     model = net()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
     best, best_loss = None, float("inf")
-    for epoch in range(PLAN.epochs):
+    for epoch in range(EPOCHS):
         model.train()
         for index in cut(epoch_order(100, seed=PLAN.seed, epoch=epoch), PLAN.batch_size):
             loss = nn.functional.cross_entropy(model(train.store.take(index)), train.targets[index])
@@ -121,8 +146,15 @@ def test_microbatches_change_nothing(tmp_path: Path, method: type[Method], micro
     for number, size in enumerate((None, microbatch)):
         torch.set_default_dtype(torch.float64)
         try:
-            here = trainer(tmp_path / str(number), replace(PLAN, microbatch=size), method())
-            here.run(TASK, _double(data()), _double(data(40, 1)))
+            train, validation = _double(data()), _double(data(40, 1))
+            here = trainer(
+                tmp_path / str(number),
+                replace(PLAN, microbatch=size),
+                method(),
+                train=train,
+                validation=validation,
+            )
+            here.run()
         finally:
             torch.set_default_dtype(torch.float32)
         results.append(weights(here.model))
@@ -140,16 +172,16 @@ def test_resuming_equals_not_stopping_bit_for_bit(tmp_path: Path, step: int) -> 
     plan = replace(PLAN, microbatch=5, ema=0.8)
     whole = trainer(tmp_path / "whole", plan, model=net(0.3))
     torch.manual_seed(0)
-    whole.run(TASK, data(), data(40, 1))
+    whole.run()
 
     broken = trainer(tmp_path / "broken", plan, StopAt(step, signal.SIGINT), model=net(0.3))
     torch.manual_seed(0)
     with pytest.raises(Interrupted, match=rf"after step {step} of 21.*run_dir="):
-        broken.run(TASK, data(), data(40, 1))
+        broken.run()
 
     resumed = trainer(tmp_path / "broken", plan, model=net(0.3), fresh=False)
     torch.manual_seed(99)
-    resumed.run(TASK, data(), data(40, 1))
+    resumed.run()
     assert torch.equal(weights(resumed.model), weights(whole.model))
     rows = [
         [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
@@ -162,7 +194,7 @@ def test_resuming_equals_not_stopping_bit_for_bit(tmp_path: Path, step: int) -> 
 
 def test_sigterm_checkpoints_too(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="SIGTERM"):
-        trainer(tmp_path, method=StopAt(4, signal.SIGTERM)).run(TASK, data(), data(40, 1))
+        trainer(tmp_path, method=StopAt(4, signal.SIGTERM)).run()
     assert (tmp_path / "checkpoints" / "step-000000004").is_dir()
 
 
@@ -176,8 +208,8 @@ def test_best_epoch_is_kept_and_patience_stops(tmp_path: Path) -> None:
         seen.append(weights(here.model).clone())
         return {"log_loss": next(curve)}
 
-    here = trainer(tmp_path, replace(PLAN, epochs=6, patience=2), evaluate=evaluate)
-    end = here.run(TASK, data(), data(40, 1))
+    here = trainer(tmp_path, replace(PLAN, patience=2), evaluate=evaluate, epochs=6)
+    end = here.run()
     assert (end.best["epoch"], end.last["epoch"], end.epoch) == (2, 4, 4)
     assert torch.equal(weights(here.model), seen[1])
 
@@ -186,7 +218,7 @@ def test_a_loss_that_is_not_finite_stops_and_says_where(tmp_path: Path) -> None:
     bad = data()
     bad.store.rows[37, 2] = float("nan")
     with pytest.raises(RunError, match=r"not finite at step \d+ \(epoch 1\)"):
-        trainer(tmp_path).run(TASK, bad, data(40, 1))
+        trainer(tmp_path, train=bad).run()
 
 
 def test_hooks_are_called_in_their_order(tmp_path: Path) -> None:
@@ -214,8 +246,8 @@ def test_hooks_are_called_in_their_order(tmp_path: Path) -> None:
         def end_task(self, model: nn.Module, task: Task) -> None:
             calls.append("end_task")
 
-    plan = replace(PLAN, epochs=1, batch_size=60, microbatch=40)
-    trainer(tmp_path, plan, Noted()).run(TASK, data(), data(40, 1))
+    plan = replace(PLAN, batch_size=60, microbatch=40)
+    trainer(tmp_path, plan, Noted(), epochs=1).run()
     step = ["loss 30", "loss 30", "after_backward", "after_step 60"]
     last = ["loss 40", "after_backward", "after_step 40"]
     assert calls == ["begin_task", "draw 60", *step, "draw 40", *last, "end_task"]
@@ -233,23 +265,23 @@ def test_two_precisions_in_one_process(tmp_path: Path) -> None:
     curves = []
     for precision in ("fp32", "bf16", "fp32"):
         here = trainer(tmp_path / str(len(curves)), precision=precision)
-        curves.append(here.run(TASK, data(), data(40, 1)).last["log_loss"])
+        curves.append(here.run().last["log_loss"])
     assert curves[0] == curves[2] != curves[1]
     assert curves[1] == pytest.approx(curves[0], abs=0.02)
 
 
 def test_the_average_is_what_its_formula_says_and_is_what_is_kept(tmp_path: Path) -> None:
     seen: list[Tensor] = []
-    plain = trainer(tmp_path / "plain", replace(PLAN, epochs=1))
+    plain = trainer(tmp_path / "plain", epochs=1)
     plain.method.after_step = lambda model, batch: seen.append(weights(model).clone())
-    plain.run(TASK, data(), data(40, 1))
+    plain.run()
     expected = weights(net())
     for step, now in enumerate(seen, start=1):
         decay = min(0.8, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * now
 
-    averaged = trainer(tmp_path / "averaged", replace(PLAN, epochs=1, ema=0.8))
-    averaged.run(TASK, data(), data(40, 1))
+    averaged = trainer(tmp_path / "averaged", replace(PLAN, ema=0.8), epochs=1)
+    averaged.run()
     assert torch.allclose(weights(averaged.model), expected, atol=1e-6)
     assert not torch.allclose(expected, seen[-1], atol=1e-3)
 
@@ -266,7 +298,7 @@ def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
             squares = [parameter.grad.square().sum() for parameter in model.parameters()]
             norms.append(torch.stack(squares).sum().sqrt().item())
 
-    trainer(tmp_path, replace(PLAN, clip_norm=0.5), Huge()).run(TASK, data(), data(40, 1))
+    trainer(tmp_path, replace(PLAN, clip_norm=0.5), Huge()).run()
     assert max(norms) <= 0.5 + 1e-4
 
 
@@ -291,12 +323,12 @@ def test_what_a_method_makes_in_begin_task_is_there_when_a_run_goes_on(tmp_path:
             self.seen = state
 
     whole = trainer(tmp_path / "whole", method=Counting(0, signal.SIGTERM))
-    whole.run(TASK, data(), data(40, 1))
+    whole.run()
     broken = trainer(tmp_path / "broken", method=Counting(9, signal.SIGTERM))
     with pytest.raises(Interrupted):
-        broken.run(TASK, data(), data(40, 1))
+        broken.run()
     resumed = trainer(tmp_path / "broken", method=Counting(0, signal.SIGTERM), fresh=False)
-    resumed.run(TASK, data(), data(40, 1))
+    resumed.run()
     assert torch.equal(resumed.method.counts, whole.method.counts)
     assert resumed.method.seen == whole.method.seen
     assert torch.equal(weights(resumed.model), weights(whole.model))

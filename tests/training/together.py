@@ -18,16 +18,17 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from mlexpert.blocks.samplers.class_balanced import class_balanced
 from mlexpert.training import trainer as trainer_module
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch, Loss, Method
-from mlexpert.training.plan import Plan
+from mlexpert.training.plan import Plan, Stretch
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder
 from mlexpert.training.trainer import Trainer
-from tests.training.test_trainer import TASK, Plain, Weighted, data, scores
+from tests.training.test_trainer import Plain, Weighted, data, stretch
 
-PLAN = Plan(seed=3, epochs=4, batch_size=15, microbatch=4, clip_norm=0.5, show_progress=False)
+PLAN = Plan(seed=3, batch_size=15, microbatch=4, clip_norm=0.5, show_progress=False)
 CPU_WORDS = "DefaultCPUAllocator: can't allocate memory"
 
 
@@ -82,6 +83,17 @@ class StopIn(Plain):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def one_task(model: nn.Module) -> list[Stretch]:
+    return [stretch(model, data(101), data(41, 1), epochs=4, schedule=lambda done: 1.0 - done / 2)]
+
+
+def two_tasks(model: nn.Module) -> list[Stretch]:
+    """The second on the same rows in an order with repeats, with the first block frozen."""
+    first = stretch(model, data(101), data(41, 1), epochs=2)
+    options = {"order": class_balanced, "frozen": (model[0],), "number": 1}
+    return [first, stretch(model, first.train, first.validation, epochs=2, **options)]
+
+
 def train(
     folder: Path,
     method: Method,
@@ -91,18 +103,16 @@ def train(
     sharded: bool = False,
     precision: str = "fp32",
     fresh: bool = True,
+    stream: Callable[[nn.Module], list[Stretch]] | None = None,
 ) -> Trainer:
     """Train, and let the first process write the weights."""
     model = model or net()
     engine = Engine(precision, sharded=sharded)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
     run = RunFolder(folder, {}, fresh=fresh, writes=engine.processes.is_first)
     torch.manual_seed(0)
     with engine.processes:
-        trainer = Trainer(
-            model, method, optimizer, lambda done: 1.0 - done / 2, scores, plan, engine, run
-        )
-        trainer.run(TASK, data(101), data(41, 1))
+        trainer = Trainer(model, method, (stream or one_task)(model), plan, engine, run)
+        trainer.run()
     if not sharded:
         statistics = [value for value in trainer.model.buffers() if value.is_floating_point()]
         for value in statistics:
@@ -116,16 +126,16 @@ def train(
     return trainer
 
 
-def interrupted(folder: Path, method: Method, *, sharded: bool = False) -> None:
+def interrupted(folder: Path, method: Method, **options) -> None:
     """Train until the signal, then go on from the checkpoint."""
     try:
-        train(folder, method, sharded=sharded)
+        train(folder, method, **options)
     except Interrupted as stop:
         if int(os.environ.get("RANK", 0)) == 0:
             (folder / "stopped.txt").write_text(str(stop))
     else:
         raise AssertionError("nothing stopped this process")
-    train(folder, Plain(), fresh=False, sharded=sharded)
+    train(folder, Plain(), fresh=False, **options)
 
 
 SCENARIOS: dict[str, Callable[[Path], object]] = {
@@ -134,11 +144,16 @@ SCENARIOS: dict[str, Callable[[Path], object]] = {
     "noise": lambda folder: train(folder, Noise()),
     "average": lambda folder: train(folder, Plain(), replace(PLAN, ema=0.8)),
     "auto": lambda folder: train(folder, Plain(), replace(PLAN, microbatch="auto")),
+    "tasks": lambda folder: train(folder, Plain(), stream=two_tasks),
     "norm": lambda folder: train(folder, Plain(), model=net(norm=True)),
     "dropout": lambda folder: train(folder, Plain(), model=net(dropout=0.5)),
     "memory-forward": lambda folder: train(folder, Failing(1, "forward")),
     "memory-backward": lambda folder: train(folder, Failing(0, "backward")),
     "stopped": lambda folder: interrupted(folder, StopIn(1, 10)),
+    "tasks-stopped": lambda folder: interrupted(folder, StopIn(1, 17), stream=two_tasks),
+    "tasks-sharded": lambda folder: interrupted(
+        folder, StopIn(0, 17), stream=two_tasks, sharded=True
+    ),
     "sharded": lambda folder: train(folder, Plain(), sharded=True),
     "sharded-bf16": lambda folder: train(folder, Plain(), sharded=True, precision="bf16"),
     "sharded-stopped": lambda folder: interrupted(folder, StopIn(0, 10), sharded=True),

@@ -1,0 +1,1 @@
+"""Which rows are trained on, and how often: drawn, bagged or made from training rows."""
