@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import partial
+from typing import Any, Literal, Self
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from mlexpert.blocks.decisions.cost_sensitive import CostSensitive
+from mlexpert.blocks.decisions.decision import DecisionRule
+from mlexpert.blocks.decisions.macro_f1 import MacroF1
+from mlexpert.blocks.decisions.prior_adjusted import PriorAdjusted
+from mlexpert.blocks.decisions.rebalanced import Rebalanced
+from mlexpert.blocks.decisions.threshold import Threshold
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import Schedule, constant, warmup_cosine
+from mlexpert.blocks.scores import classification_scores
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
 from mlexpert.networks.images import image_network
 from mlexpert.networks.tables import table_network
 from mlexpert.networks.texts import text_network
-from mlexpert.recipe import Network, Recipe
+from mlexpert.recipe import Network, Parts, Recipe
+from mlexpert.training.cross_entropy import moved
+from mlexpert.training.method import Batch, Method
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,8 @@ class ClassificationRecipe(Recipe):
     pretrained: bool = False
     """Start a timm model from its published weights; needs a hub within reach. An encoder for text
     always does."""
+    depth: int | None = None
+    """Layers of the small ResNet for images, 6n + 2. None: 8."""
     image_size: int | None = None
     """Height and width in pixels that images are resized to. None: their own where it is one size,
     up to 256."""
@@ -61,10 +76,42 @@ class ClassificationRecipe(Recipe):
     """Factor on the learning rate from one block of the network to the next below it: the head has
     lr, the embeddings the least. 0.65 to 0.9 for a pretrained network, 1 otherwise and for tables
     (Clark et al. 2020, arXiv:2003.10555)."""
+    decide_for: Literal[
+        "balanced_accuracy", "f1", "cost", "precision_at_recall", "recall_at_precision"
+    ] = "balanced_accuracy"
+    """What the decision is chosen by, on validation: f1 of the rarer of two classes, of more their
+    mean; the smallest cost; the best precision while recall is at_least a number, or the other way
+    round. balanced_accuracy is the method's own decision."""
+    at_least: float | None = None
+    """The recall, or precision, of the rarer class that must be held on validation; for
+    precision_at_recall and recall_at_precision."""
+    cost: list | None = None
+    """What deciding costs, for decide_for="cost": a row for each true class with the cost of each
+    decision, classes in sorted order, 0 on the diagonal. [[0, 1], [9, 0]]: a miss costs nine false
+    alarms."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cost", _plain(self.cost))
+        super().__post_init__()
 
     def check(self) -> None:
         """Refuse values that cannot be meant."""
         super().check()
+        share = self.at_least is None or 0 < self.at_least <= 1
+        self.require(share, "at_least", "a share above 0 and at most 1")
+        for name, needed in (
+            ("at_least", self.decide_for in ("precision_at_recall", "recall_at_precision")),
+            ("cost", self.decide_for == "cost"),
+        ):
+            given = getattr(self, name) is not None
+            wanted = "given" if needed else "None"
+            self.require(given == needed, name, f"{wanted} with decide_for={self.decide_for!r}")
+        if self.cost is not None:
+            _check_cost(self.name, self.cost)
+        is_depth = self.depth is None or (self.depth >= 8 and self.depth % 6 == 2)
+        self.require(is_depth, "depth", "6n + 2: 8, 14, 20, 26, 32, ...")
+        own = self.depth is None or self.backbone == "auto"
+        self.require(own, "depth", f"None, as backbone={self.backbone!r} has its own")
         self.require(self.image_size is None or self.image_size >= 1, "image_size", "at least 1")
         self.require(self.max_length >= 1, "max_length", "at least 1")
         self.require(self.shift is None or self.shift >= 0, "shift", "0 or more")
@@ -77,7 +124,7 @@ class ClassificationRecipe(Recipe):
         Raises:
             InputError: If a field for images is set for other rows.
         """
-        for name in ("shift", "flip", "pretrained", "image_size"):
+        for name in ("shift", "flip", "pretrained", "image_size", "depth"):
             given = getattr(self, name)
             if given and schema.kind != "image":
                 raise InputError(
@@ -119,6 +166,7 @@ class ClassificationRecipe(Recipe):
                 schema,
                 backbone=self.backbone,
                 image_size=self.image_size,
+                depth=self.depth or 8,
                 pretrained=self.pretrained,
             )
         if schema.kind == "text":
@@ -129,6 +177,75 @@ class ClassificationRecipe(Recipe):
             )
         return table_network(schema)
 
+    def augmentation(self) -> Callable[[Batch], Batch]:
+        """Return what moves and mirrors the images of a batch; other inputs stay as they are."""
+        return partial(moved, shift=self.shift or 0, flip=self.flip)
+
+    def parts(
+        self,
+        schema: Schema,
+        network: Network,
+        method: Method,
+        *,
+        decide: DecisionRule | None = None,
+        log_weight: Tensor | None = None,
+    ) -> Parts:
+        """Assemble network and method with the family's optimiser, schedule and decision.
+
+        Args:
+            schema: Of the training rows.
+            network: The model and its input encoding.
+            method: The loss, and what else the paper does during training.
+            decide: The recipe's own rule, for decide_for="balanced_accuracy". None: the prior is
+                taken off after training where it was trained on, and the method's own logits decide
+                where it was not.
+            log_weight: (K,) logarithms of the weights that the classes have in the model's softmax
+                beside the natural prior: log w_k of class weights, -tau log pi_k of an adjusted
+                loss, log(q_k / pi_k) of rows that are drawn with class shares q. None: none.
+        """
+        rule = self._rule(schema, decide, log_weight)
+        return Parts(
+            network=network,
+            method=method,
+            optimizer=self.optimizer(network.model, schema),
+            schedule=self.schedule(schema),
+            decide=rule,
+            evaluate=partial(classification_scores, decide=rule.decide, log_weight=log_weight),
+        )
+
+    def _rule(
+        self, schema: Schema, own: DecisionRule | None, log_weight: Tensor | None
+    ) -> DecisionRule:
+        """Return the rule that is chosen by what the user decides for.
+
+        Raises:
+            InputError: If costs are not those of the classes, or there are more than two classes
+                where a threshold is asked for.
+        """
+        counts, classes = schema.class_counts, ", ".join(map(repr, schema.classes))
+        if self.decide_for == "balanced_accuracy":
+            if own is not None:
+                return own
+            return PriorAdjusted(counts) if log_weight is None else Rebalanced(counts, log_weight)
+        if self.decide_for == "cost":
+            assert self.cost is not None, "checked with the fields"
+            size = schema.num_classes
+            if len(self.cost) != size:
+                raise InputError(
+                    f"{self.name}: cost has {len(self.cost)} rows and columns, and there are "
+                    f"{size} classes; give {size} rows of {size} numbers, in this order: {classes}."
+                )
+            return CostSensitive(torch.tensor(self.cost, dtype=torch.float64), log_weight)
+        if self.decide_for == "f1" and schema.num_classes > 2:
+            return MacroF1(counts, log_weight=log_weight)
+        if schema.num_classes != 2:
+            raise InputError(
+                f"{self.name}: decide_for={self.decide_for!r} is a threshold between two classes, "
+                f"and there are {schema.num_classes}: {classes}. Join them into two, or take "
+                "decide_for='f1'."
+            )
+        return Threshold(counts, self.decide_for, at_least=self.at_least, log_weight=log_weight)
+
 
 def _defaults(schema: Schema) -> Defaults:
     """Return what suits this kind and amount of data; benchmarks/LOG.md says how it was found."""
@@ -138,3 +255,39 @@ def _defaults(schema: Schema) -> Defaults:
         return Defaults(15, 64, 2e-3, 0.01, patience=0, clip_norm=0.0, ema=0.0, shift=0)
     batch_size = min(256, max(64, 2 ** round(math.log2(schema.num_examples / 64))))
     return Defaults(150, batch_size, 2e-3, 3e-4, patience=16, clip_norm=1.0, ema=0.995, shift=0)
+
+
+def _plain(cost: Any) -> Any:
+    """Return rows of costs as lists of Python's numbers, which JSON can hold."""
+    if isinstance(cost, np.ndarray | np.generic | Tensor):
+        return cost.tolist()
+    return [_plain(row) for row in cost] if isinstance(cost, list | tuple) else cost
+
+
+def _check_cost(recipe: str, cost: list) -> None:
+    """Refuse what is no square of costs with a free diagonal.
+
+    Raises:
+        InputError: Saying what was seen.
+    """
+    wanted = "a row for each true class with the cost of each decision, classes in sorted order"
+    shape = [len(row) if isinstance(row, list) else "no" for row in cost]
+    if any(columns != len(cost) for columns in shape) or len(cost) < 2:
+        seen = f"{len(cost)} rows of {', '.join(map(str, dict.fromkeys(shape))) or 'no'} numbers"
+        raise InputError(f"{recipe}: cost has {seen}; it takes {wanted}.")
+    for true, row in enumerate(cost):
+        for decided, value in enumerate(row):
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not 0 <= value < math.inf:
+                raise InputError(
+                    f"{recipe}: cost[{true}][{decided}] is {value!r}; costs are finite numbers of "
+                    "0 or more."
+                )
+    for place in range(len(cost)):
+        if cost[place][place] != 0:
+            raise InputError(
+                f"{recipe}: cost[{place}][{place}] is {cost[place][place]!r}, and deciding rightly "
+                "costs 0; take it off the whole row, which changes no decision."
+            )
+    if not any(map(any, cost)):
+        raise InputError(f"{recipe}: all costs are 0, so that no decision is better than another.")

@@ -122,6 +122,7 @@ def logits_saying(said: Tensor, decide: DecisionRule, schema: Schema) -> Tensor:
     Returns:
         (N, K), or for regression (N, 1) standardised numbers.
     """
+    decide = decide.unfitted()
     at_zero = decide.probabilities(torch.zeros(1, schema.num_outputs))
     if schema.objective == "regression":
         unit = decide.probabilities(torch.ones(1, 1)) - at_zero

@@ -149,7 +149,11 @@ def _join(
 def _out_of_fold(members: Sequence[Fitted], order: np.ndarray) -> dict[str, np.ndarray]:
     """Return what the folds' runs wrote of their validation rows, in the order of all rows."""
     found = [member._stored("validation") for member in members]
-    return {name: np.concatenate([one[name] for one in found])[order] for name in found[0]}
+    return {
+        name: np.concatenate([one[name] for one in found])[order]
+        for name in found[0]
+        if name != "cost"  # which has no rows: the joint decision says it again
+    }
 
 
 def _row_of(rows: Sequence[Examples], order: np.ndarray) -> Callable[[int], Examples]:

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import save
 from torch import Tensor
 
+from mlexpert.blocks.decisions.cost_sensitive import CostSensitive
 from mlexpert.blocks.decisions.temperature import log_probabilities
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples, Objective
@@ -32,7 +33,8 @@ def predictions_of(parts: Parts, logits: Tensor, objective: Objective) -> dict[s
 
     Returns:
         For regression "predictions" (N,) float64, in the user's unit. Otherwise "probabilities"
-        (N, K), "uncalibrated" (N, K), and "decisions": classes (N,), or labels (N, K) as uint8.
+        (N, K), "uncalibrated" (N, K), and "decisions": classes (N,), or labels (N, K) as uint8;
+        where errors cost differently also "cost" (K, K).
     """
     decisions = parts.decide.decide(logits).numpy()
     if objective == "regression":
@@ -43,11 +45,14 @@ def predictions_of(parts: Parts, logits: Tensor, objective: Objective) -> dict[s
         decisions = decisions.astype(np.uint8)
     else:
         uncalibrated = log_probabilities(logits).exp()
-    return {
+    arrays = {
         "probabilities": parts.decide.probabilities(logits).float().numpy(),
         "uncalibrated": uncalibrated.float().numpy(),
         "decisions": decisions,
     }
+    if isinstance(parts.decide, CostSensitive):
+        arrays["cost"] = parts.decide.cost.numpy()
+    return arrays
 
 
 def in_user_terms(decisions: Tensor, schema: Schema) -> np.ndarray:

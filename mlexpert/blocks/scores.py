@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mlexpert.blocks.decisions.calibration import fit_calibration
 from mlexpert.blocks.decisions.label_thresholds import fit_label_temperature, label_log_likelihood
-from mlexpert.blocks.decisions.temperature import fit_temperature, log_probabilities
+from mlexpert.blocks.decisions.temperature import log_probabilities
 
 MOST_LOGITS = 200_000
 """Of a larger validation split every n-th row is taken, so that a temperature costs no time."""
@@ -27,6 +28,7 @@ def classification_scores(
     *,
     decide: Callable[[Tensor], Tensor],
     class_weight: Tensor | None = None,
+    log_weight: Tensor | None = None,
 ) -> dict[str, float]:
     """Score logits by themselves and by the decisions that a rule takes on them.
 
@@ -37,19 +39,23 @@ def classification_scores(
         decide: Maps the logits to classes (N,).
         class_weight: (K,) weights of the classes in the loss, which the two log losses then have as
             well; None for none.
+        log_weight: (K,) logarithms of the weights that the classes have in the model's softmax
+            beside the natural prior: all but the rule's own scores are of the natural
+            probabilities. None for none.
 
     Returns:
-        `log_loss` in nats, `calibrated_log_loss` after the best temperature, `accuracy` and
-        `balanced_accuracy` of the rule, and `argmax_balanced_accuracy`.
+        `log_loss` in nats, `calibrated_log_loss` after the best temperature (and the best strength
+        of the correction by `log_weight`), `accuracy` and `balanced_accuracy` of the rule, and
+        `argmax_balanced_accuracy` of the most probable class.
     """
-    decisions, log_p = decide(logits), log_probabilities(logits)
+    decisions, log_p = decide(logits), log_probabilities(logits, 1.0, log_weight)
     in_loss = weights
     if class_weight is not None:
         of_class = class_weight[targets]
         in_loss = of_class if weights is None else weights * of_class
     return {
         "log_loss": _log_loss(log_p, targets, in_loss),
-        "calibrated_log_loss": _calibrated_log_loss(logits, targets, in_loss),
+        "calibrated_log_loss": _calibrated_log_loss(logits, targets, in_loss, log_weight),
         "accuracy": _mean((decisions == targets).float(), weights),
         "balanced_accuracy": _balanced(decisions, targets, weights, log_p.shape[1]),
         "argmax_balanced_accuracy": _balanced(
@@ -129,7 +135,9 @@ def _log_loss(log_p: Tensor, targets: Tensor, weights: Tensor | None) -> float:
     return _mean(F.nll_loss(log_p, targets, reduction="none"), weights)
 
 
-def _calibrated_log_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> float:
+def _calibrated_log_loss(
+    logits: Tensor, targets: Tensor, weights: Tensor | None, log_weight: Tensor | None
+) -> float:
     """Return the loss that a temperature will leave: what overconfidence alone costs is mendable.
 
     By the raw loss an epoch is chosen for its confidence, long before the ranking is best (Berta et
@@ -138,8 +146,9 @@ def _calibrated_log_loss(logits: Tensor, targets: Tensor, weights: Tensor | None
     if not torch.isfinite(logits).all():
         return math.nan
     logits, targets, weights = _every_nth(logits, targets, weights)
-    temperature = fit_temperature(logits, targets, weights)
-    return _log_loss(log_probabilities(logits, temperature), targets, weights)
+    temperature, strength = fit_calibration(logits, targets, weights, log_weight)
+    correction = None if log_weight is None else strength * log_weight
+    return _log_loss(log_probabilities(logits, temperature, correction), targets, weights)
 
 
 def _calibrated_label_loss(logits: Tensor, targets: Tensor, weights: Tensor | None) -> float:

@@ -60,7 +60,7 @@ def parse(field: Field, text: str) -> Any:
 
     Args:
         field: The field; its annotation says which types it takes, and the first that fits is used.
-        text: As it was typed. `none` means None; commas separate a tuple; a dict is JSON.
+        text: As it was typed. `none` means None; commas separate a tuple; a dict or list is JSON.
 
     Raises:
         InputError: The text fits none of the field's types.
@@ -118,7 +118,7 @@ def _shown(default: Any) -> str | bool | None:
         return default
     if isinstance(default, tuple):
         return ",".join(map(str, default))
-    return json.dumps(default) if isinstance(default, dict) else str(default)
+    return json.dumps(default) if isinstance(default, dict | list) else str(default)
 
 
 def _options(annotation: ast.expr) -> list[ast.expr]:
@@ -157,7 +157,7 @@ def _as(option: ast.expr, text: str) -> Any:
     if isinstance(option, ast.Subscript) and ast.unparse(option.value) == "tuple":
         element = option.slice.elts[0] if isinstance(option.slice, ast.Tuple) else option.slice
         return tuple(_as(element, part.strip()) for part in text.split(",") if part.strip())
-    if kind.split("[")[0] in ("dict", "Mapping"):
+    if kind.split("[")[0] in ("dict", "list", "Mapping"):
         return json.loads(text)
     raise ValueError(kind)
 

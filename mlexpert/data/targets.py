@@ -136,7 +136,8 @@ def refuse_unknown(labels: np.ndarray, known: np.ndarray, part: str) -> None:
     if new:
         raise InputError(
             f"the {part} split holds {len(new)} label(s) that the train split lacks: "
-            f"{listing(new)}. Add training rows of them, or remove those rows"
+            f"{listing(new)}, in {int(np.isin(labels, new).sum())} row(s). Add training rows of "
+            "them, or remove those rows"
         )
 
 

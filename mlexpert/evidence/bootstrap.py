@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -148,6 +149,59 @@ def paired_bootstrap(
         low, high, note = _percentiles(value, draws, level, _num_units(len(first), groups))
         differences[name] = PairedDifference(value, low, high, _two_sided(draws, low), note)
     return differences
+
+
+def every_paired_difference(
+    predictions: Mapping[str, AnyPredictions],
+    *,
+    train_counts: ArrayLike,
+    groups: np.ndarray | None = None,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[tuple[str, str], dict[str, PairedDifference]]:
+    """Do what `paired_bootstrap` does for each two of several models, scoring each model once.
+
+    Args:
+        predictions: Model to its predictions, all of the same examples in the same order.
+        train_counts: (K,) training rows of each class; only classification needs them.
+        groups: (N,) group of each example; whole groups are drawn.
+        resamples: How many resamples to draw.
+        level: Coverage of the intervals.
+        seed: Of the resampling.
+
+    Returns:
+        First and second model, in the order given, to metric name to `PairedDifference`.
+
+    Raises:
+        InputError: If they were not made on the same examples, or as in `intervals_of`.
+    """
+    _check(resamples, level)
+    first = next(iter(predictions.values()))
+    values, draws = {}, {}
+    for model, own in predictions.items():
+        if not np.array_equal(first.targets, own.targets):
+            raise InputError(
+                f"the predictions of {model} have other targets than those of the first model; "
+                "pass the same examples for all."
+            )
+        metrics = weighted_metrics(own, train_counts)
+        values[model] = metrics(np.ones((1, len(own))))
+        blocks = [
+            metrics(weights) for weights in resample_weights(len(own), groups, resamples, seed)
+        ]
+        draws[model] = {name: np.concatenate([one[name] for one in blocks]) for name in blocks[0]}
+    num_units = _num_units(len(first), groups)
+    found: dict[tuple[str, str], dict[str, PairedDifference]] = {}
+    for one, other in combinations(predictions, 2):
+        found[one, other] = {}
+        for name in values[one]:
+            value = float(values[one][name][0] - values[other][name][0])
+            apart = draws[one][name] - draws[other][name]
+            low, high, note = _percentiles(value, apart, level, num_units)
+            p = _two_sided(apart, low)
+            found[one, other][name] = PairedDifference(value, low, high, p, note)
+    return found
 
 
 def resample_weights(

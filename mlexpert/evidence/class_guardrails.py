@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from mlexpert.evidence.metrics import bin_of
-from mlexpert.evidence.predictions import Predictions, calibration_pairs
+from mlexpert.evidence.predictions import Predictions, calibration_pairs, positive_class
 from mlexpert.evidence.record import PartRecord, RunRecord
 from mlexpert.evidence.verdict import Verdict, answer
 
@@ -22,7 +24,7 @@ def class_guardrails(record: RunRecord) -> Iterator[Verdict]:
         ("Better than always guessing one class", _beats_guessing),
         ("Probabilities say more than class frequencies", _beats_prior),
         ("Probabilities are calibrated", _calibrated),
-        ("The decision rule beats plain argmax", _rule_beats_argmax),
+        ("The decision rule beats plain argmax", partial(_rule_beats_argmax, record)),
     ):
         if shown is None:
             yield Verdict(question, "not measured", "there are no predictions yet", "")
@@ -75,13 +77,51 @@ def _calibrated(question: str, shown: PartRecord[Predictions], counts: np.ndarra
 
 
 def _rule_beats_argmax(
-    question: str, shown: PartRecord[Predictions], counts: np.ndarray
+    record: RunRecord, question: str, shown: PartRecord[Predictions], counts: np.ndarray
 ) -> Verdict:
-    plain, value = shown.metrics["argmax_balanced_accuracy"], shown.metrics["balanced_accuracy"]
-    required = f"balanced accuracy above {plain:.3f}"
-    if np.array_equal(shown.predictions.decisions, shown.predictions.probabilities.argmax(axis=1)):
+    """Compare the rule with argmax by what the decision is for."""
+    config = record.run.get("config") or {}
+    judge, argmax = config.get("decide_for"), shown.predictions.probabilities.argmax(axis=1)
+    metric, plain = "balanced accuracy", shown.metrics["argmax_balanced_accuracy"]
+    value = shown.metrics["balanced_accuracy"]
+    if shown.predictions.cost is not None:
+        plain = float(shown.predictions.cost[shown.predictions.targets, argmax].mean())
+        value, metric = shown.metrics["expected_cost"], "mean cost"
+    elif judge in ("f1", "precision_at_recall", "recall_at_precision"):
+        precision, recall, f1 = _of_rarer(shown.predictions, counts)
+        if judge == "f1" and len(counts) == 2:
+            plain = _of_rarer(replace(shown.predictions, decisions=argmax), counts)[2]
+            metric, value = "F1 of the rarer class", f1
+        elif judge == "f1":
+            metric, plain = "macro F1", shown.metrics["argmax_macro_f1"]
+            value = shown.metrics["macro_f1"]
+        else:
+            held, value = (
+                ("recall", recall) if judge.endswith("recall") else ("precision", precision)
+            )
+            least = float(config["at_least"])
+            question = f"The decision rule holds the {held} that was asked for"
+            measured = f"{value:.3f} of the rarer class on {shown.name}"
+            return Verdict(question, answer(value >= least), measured, f"at least {least:g}")
+    lower = metric == "mean cost"
+    required = f"{metric} {'below' if lower else 'above'} {plain:.3f}"
+    if np.array_equal(shown.predictions.decisions, argmax):
         return Verdict(question, "not measured", "this rule is plain argmax", required)
-    return Verdict(question, answer(value > plain), f"{value:.3f} on {shown.name}", required)
+    better = value < plain if lower else value > plain
+    return Verdict(question, answer(better), f"{value:.3f} on {shown.name}", required)
+
+
+def _of_rarer(predictions: Predictions, counts: np.ndarray) -> tuple[float, float, float]:
+    """Return precision, recall and F1 of the rarer class; 0 where none is decided for it."""
+    rarer = positive_class(counts)
+    truth, chosen = predictions.targets == rarer, predictions.decisions == rarer
+    hits = float((truth & chosen).sum())
+    named = truth.sum() + chosen.sum()
+    return (
+        hits / max(chosen.sum(), 1),
+        hits / max(truth.sum(), 1),
+        2 * hits / max(named, 1),
+    )
 
 
 def prior_loss(shown: PartRecord[Predictions], train_counts: np.ndarray) -> float:

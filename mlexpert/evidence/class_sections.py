@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from mlexpert.evidence import plots
 from mlexpert.evidence.class_guardrails import class_shift
-from mlexpert.evidence.curves import precision_recall, reliability
+from mlexpert.evidence.curves import precision_recall, reliability, roc
 from mlexpert.evidence.example_sections import thumbnails
 from mlexpert.evidence.metrics import confusion_matrix, per_class_table
 from mlexpert.evidence.predictions import Predictions, positive_class
@@ -68,7 +68,7 @@ def _largest(record: RunRecord, matrix: np.ndarray, shares: np.ndarray) -> list[
 
 
 def ranking(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str, Any]:
-    """Return the precision-recall curves: of the rare class, or of every class by its group."""
+    """Return the precision-recall and ROC curves: of the rare class, or of every class."""
     predictions, counts = shown.predictions, record.train_counts
     probabilities, targets = predictions.probabilities, predictions.targets
     if predictions.num_classes > 2:
@@ -80,20 +80,34 @@ def ranking(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str, Any]
             for k, row in enumerate(table)
             if row["support"]
         ]
+        rocs = [
+            (roc(probabilities[:, k], targets == k), str(row["shot"]))
+            for k, row in enumerate(table)
+            if row["support"] not in (0, len(targets))  # a class that is all rows has no curve
+        ]
         figure = plots.precision_recall_curves(
             curves, (), prevalence=None, title="precision-recall curve of each class"
         )
-        return {"figure": Markup(figure), "positive": None}
+        drawn = plots.roc_curves(rocs, (), title="ROC curve of each class")
+        return {"figure": Markup(figure), "roc": Markup(drawn), "positive": None}
     positive = positive_class(counts)
     truth = targets == positive
     curve = precision_recall(probabilities[:, positive], truth)
+    rules = (
+        ("decision rule", predictions.decisions == positive),
+        ("plain argmax", probabilities.argmax(axis=1) == positive),
+    )
     points = [
         (label, _share(chosen & truth, truth), _share(chosen & truth, chosen))
-        for label, chosen in (
-            ("decision rule", predictions.decisions == positive),
-            ("plain argmax", probabilities.argmax(axis=1) == positive),
-        )
+        for label, chosen in rules
         if truth.any() and chosen.any()
+    ]
+    both = truth.any() and not truth.all()
+    rocs = [(roc(probabilities[:, positive], truth), shown.name)] if both else []
+    rates = [
+        (label, _share(chosen & ~truth, ~truth), _share(chosen & truth, truth))
+        for label, chosen in rules
+        if both
     ]
     figure = plots.precision_recall_curves(
         [(curve, shown.name)],
@@ -101,7 +115,9 @@ def ranking(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str, Any]
         prevalence=curve.prevalence,
         title="precision-recall curve of the rarer class",
     )
-    return {"figure": Markup(figure), "positive": record.class_names[positive]}
+    drawn = plots.roc_curves(rocs, rates, title="ROC curve of the rarer class")
+    name = record.class_names[positive]
+    return {"figure": Markup(figure), "roc": Markup(drawn), "positive": name}
 
 
 def calibration(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str, Any]:

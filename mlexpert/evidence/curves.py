@@ -1,4 +1,4 @@
-"""Points of the precision-recall and the calibration curve."""
+"""Points of the precision-recall, the ROC and the calibration curve."""
 
 from __future__ import annotations
 
@@ -26,6 +26,19 @@ class PrecisionRecall:
     recall: np.ndarray
     thresholds: np.ndarray
     prevalence: float
+
+
+@dataclass(frozen=True)
+class Roc:
+    """A ROC curve, from the highest threshold to the lowest, corner to corner.
+
+    Attributes:
+        false_positive_rate: (P,), non-decreasing from 0 to 1.
+        recall: (P,), non-decreasing from 0 to 1.
+    """
+
+    false_positive_rate: np.ndarray
+    recall: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,16 @@ def precision_recall(scores: np.ndarray, positive: np.ndarray) -> PrecisionRecal
         ends = hits = np.empty(0, dtype=np.int64)
     recall = hits / max(num_positive, 1)
     return PrecisionRecall(hits / (ends + 1), recall, scores[ends], num_positive / len(scores))
+
+
+def roc(scores: np.ndarray, positive: np.ndarray) -> Roc:
+    """Return the curve of `scores` (N,) for `positive` (N,), of which some hold and some do not."""
+    order = np.argsort(-scores, kind="stable")
+    scores, positive = scores[order], positive[order]
+    ends = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)
+    hits = np.append(0, np.cumsum(positive)[ends])
+    alarms = np.append(0, ends + 1) - hits
+    return Roc(alarms / alarms[-1], hits / hits[-1])
 
 
 def reliability(

@@ -139,7 +139,18 @@ def _class_notes(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str,
         "accuracy": accuracy,
         "pr_auc": f"{ranked} A random order gives {guess:.3f}.",
         "ece": "How far probabilities are from what came true; 0 is best.",
+        "expected_cost": _cost_note(shown.predictions),
     }
+
+
+def _cost_note(predictions: Predictions) -> str:
+    if predictions.cost is None:
+        return ""
+    always = predictions.cost[predictions.targets].mean(axis=0).min()
+    return (
+        "Mean over rows of the cost that was given for such a decision. Always deciding for the "
+        f"cheapest class costs {always:.3f}."
+    )
 
 
 def _label_notes(record: RunRecord, shown: PartRecord[LabelPredictions]) -> dict[str, str]:

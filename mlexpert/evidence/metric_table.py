@@ -28,6 +28,7 @@ METRICS = {
     "balanced_accuracy": About("Balanced accuracy", "higher"),
     "accuracy": About("Accuracy", "higher"),
     "top5_accuracy": About("Top-5 accuracy", "higher"),
+    "expected_cost": About("Mean cost of a decision", "lower"),
     "macro_f1": About("Macro F1", "higher"),
     "micro_f1": About("Micro F1", "higher"),
     "samples_f1": About("F1 by row", "higher"),
@@ -38,6 +39,7 @@ METRICS = {
     "pr_auc": About("PR-AUC", "higher"),
     "roc_auc": About("ROC-AUC", "higher"),
     "ece": About("Calibration error (ECE)", "lower"),
+    "uncalibrated_ece": About("Calibration error (ECE) before calibration", "lower"),
     "log_loss": About("Log loss", "lower"),
     "brier": About("Brier score", "lower"),
     "g_mean": About("G-mean", "higher"),
@@ -56,6 +58,24 @@ METRICS = {
     "rmse_of_mean": About("RMSE of predicting the mean", None, in_unit=True),
 }
 """In the report's order."""
+_OTHER_BOUNDS = {
+    "log_loss": (0.0, np.inf),
+    "brier": (0.0, 2.0),
+    "mcc": (-1.0, 1.0),
+    "expected_cost": (0.0, np.inf),
+    "r2": (-np.inf, 1.0),
+}
+"""Of metrics that are neither shares nor in the unit of what is predicted."""
+
+
+def bounds(name: str) -> tuple[float, float]:
+    """Return between which numbers a metric lies; infinite ends where it has none."""
+    about = METRICS.get(name)
+    if about is None or about.better not in ("higher", "lower"):
+        return -np.inf, np.inf
+    if name in _OTHER_BOUNDS:
+        return _OTHER_BOUNDS[name]
+    return (0.0, np.inf) if about.in_unit else (0.0, 1.0)
 
 
 def is_met(name: str, value: float, bound: float) -> bool:

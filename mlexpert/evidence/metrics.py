@@ -88,8 +88,12 @@ class WeightedMetrics:
         probabilities, targets = predictions.probabilities, predictions.targets
         self._argmax = probabilities.argmax(axis=1)
         confidence, correct = calibration_pairs(predictions, self._counts)
-        self._bins = bin_of(confidence)
-        self._gaps = confidence - correct
+        self._bins, self._gaps = bin_of(confidence), confidence - correct
+        self._raw: tuple[np.ndarray, np.ndarray] | None = None
+        if predictions.uncalibrated is not None:
+            raw = Predictions(predictions.uncalibrated, predictions.decisions, targets)
+            confidence, correct = calibration_pairs(raw, self._counts)
+            self._raw = bin_of(confidence), confidence - correct
         self._log_loss = -np.log(
             np.clip(probabilities[np.arange(len(targets)), targets], SMALLEST, 1.0)
         )
@@ -101,6 +105,8 @@ class WeightedMetrics:
             self._brier = ((probabilities - truth) ** 2).sum(axis=1)
             ranked = list(range(self._num_classes))
         self._rankings = [Ranking(probabilities[:, k], targets == k) for k in ranked]
+        cost = predictions.cost
+        self._cost = None if cost is None else cost[targets, predictions.decisions]
         self._in_top = _in_top(probabilities, targets) if self._num_classes > TOP else None
 
     def __call__(self, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -113,11 +119,13 @@ class WeightedMetrics:
         values["pr_auc"] = mean_defined(np.stack([pr for _, pr in areas], axis=1))
         values["brier"] = weights @ self._brier / total
         values["log_loss"] = weights @ self._log_loss / total
-        values["ece"] = (
-            np.abs(_sums(self._bins, weights * self._gaps, NUM_BINS)).sum(axis=1) / total
-        )
+        values["ece"] = _calibration_error(self._bins, self._gaps, weights)
+        if self._raw is not None:
+            values["uncalibrated_ece"] = _calibration_error(*self._raw, weights)
         for name in ("accuracy", "balanced_accuracy", "macro_f1"):
             values[f"argmax_{name}"] = plain[name]
+        if self._cost is not None:
+            values["expected_cost"] = weights @ self._cost / total
         if self._in_top is not None:
             values["top5_accuracy"] = weights @ self._in_top / total
         return {name: values[name] for name in METRICS if name in values}
@@ -237,6 +245,11 @@ def mean_defined(values: np.ndarray) -> np.ndarray:
     """Return the mean over the last axis of `values` without its NaN; NaN where nothing is left."""
     defined = ~np.isnan(values)
     return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
+
+
+def _calibration_error(bins: np.ndarray, gaps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the error (R,) of gaps (N,) between probability and truth, by their bins (N,)."""
+    return np.abs(_sums(bins, weights * gaps, NUM_BINS)).sum(axis=1) / weights.sum(axis=1)
 
 
 def _sums(labels: np.ndarray, weights: np.ndarray, num_labels: int) -> np.ndarray:

@@ -31,12 +31,15 @@ def metrics_of(
         objective: What is predicted.
         arrays: For classification "probabilities" (N, K), "decisions" (N,) and "targets" (N,); for
             multilabel the same, each (N, K); for regression "predictions" (N,) and "targets" (N,)
-            in the user's unit. Others are not looked at.
+            in the user's unit. For classification maybe "cost" (K, K), of the true class in rows
+            and the decided one in columns, and "uncalibrated" (N, K), probabilities before
+            calibration. Others are not looked at.
         train_counts: (K,) training rows of each class; only classification needs them.
 
     Returns:
         Metric name, as in `METRICS`, to value; NaN where a metric is undefined. `top5_accuracy` is
-        there for more than five classes.
+        there for more than five classes, `expected_cost` where there are costs, and
+        `uncalibrated_ece` where the probabilities before calibration are known.
 
     Raises:
         InputError: If an array is missing or not what the objective needs.

@@ -14,7 +14,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from mlexpert.evidence.curves import PrecisionRecall, Reliability
+from mlexpert.evidence.curves import PrecisionRecall, Reliability, Roc
 from mlexpert.evidence.svg import COLORS, drawing, to_svg
 
 FEWEST_ROWS = 5
@@ -119,6 +119,46 @@ def precision_recall_curves(
                 fontsize=9,
             )
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))
+        return to_svg(figure, title)
+
+
+def roc_curves(
+    curves: Sequence[tuple[Roc, str]], points: Sequence[tuple[str, float, float]], *, title: str
+) -> str:
+    """Draw recall over the false positive rate; several of one colour are faint, their mean is not.
+
+    Args:
+        curves: Each with one of the page's colours.
+        points: Label, false positive rate and recall of decision rules.
+        title: What is drawn, for readers who do not see it.
+    """
+    grid = np.linspace(0, 1, 201)
+    with drawing() as (figure, (axes,)):
+        axes.plot([0, 1], [0, 1], color=COLORS["muted"], lw=1, ls=(0, (2, 2)))
+        axes.text(0.6, 0.56, "guessing", fontsize=9, color=COLORS["muted"], va="top")
+        for color in dict.fromkeys(color for _, color in curves):
+            own = [curve for curve, name in curves if name == color]
+            alpha = 1.0 if len(own) == 1 else max(0.12, 0.6 / len(own) ** 0.5)
+            for curve in own:
+                rates, recalls = _thin(curve.false_positive_rate), _thin(curve.recall)
+                width = 2.0 if len(own) == 1 else 0.8
+                axes.plot(rates, recalls, color=COLORS[color], alpha=alpha, lw=width)
+            if len(own) > 1:
+                means = [np.interp(grid, one.false_positive_rate, one.recall) for one in own]
+                axes.plot(grid, np.mean(means, axis=0), color=COLORS[color], lw=2.0)
+        for (label, rate, recall), marker in zip(points, "oD", strict=False):
+            axes.plot(rate, recall, marker, ms=7, color=COLORS["ink"], mec=COLORS["surface"])
+            axes.annotate(
+                label,
+                (rate, recall),
+                # Below a curve that bends up and to the left, and inside of the axes.
+                xytext=(-8, -6) if rate > 0.6 else (8, 8 if recall < 0.1 else -6),
+                textcoords="offset points",
+                ha="right" if rate > 0.6 else "left",
+                va="bottom" if recall < 0.1 and rate <= 0.6 else "top",
+                fontsize=9,
+            )
+        axes.set(xlabel="false positive rate", ylabel="recall", xlim=(-0.02, 1), ylim=(0, 1.03))
         return to_svg(figure, title)
 
 

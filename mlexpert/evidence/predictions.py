@@ -20,6 +20,8 @@ class Predictions:
         probabilities: (N, K), each row a distribution over classes.
         decisions: (N,) class indices chosen by the decision rule.
         targets: (N,) true class indices.
+        cost: (K, K) of true class (row) and decided class (column), where errors cost differently.
+        uncalibrated: (N, K) probabilities before calibration, where they are known.
 
     Raises:
         InputError: If shapes disagree, a class index is out of range, or a row of `probabilities`
@@ -29,6 +31,8 @@ class Predictions:
     probabilities: np.ndarray
     decisions: np.ndarray
     targets: np.ndarray
+    cost: np.ndarray | None = None
+    uncalibrated: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         probabilities = np.asarray(self.probabilities, dtype=np.float64)
@@ -49,6 +53,11 @@ class Predictions:
         for name in ("decisions", "targets"):
             object.__setattr__(
                 self, name, _class_indices(getattr(self, name), name, *probabilities.shape)
+            )
+        if self.cost is not None and self.cost.shape != (probabilities.shape[1],) * 2:
+            raise InputError(
+                f"cost has shape {self.cost.shape} for {probabilities.shape[1]} classes; expected "
+                "a row and a column for each."
             )
 
     def __len__(self) -> int:
@@ -148,7 +157,7 @@ def predictions_of(objective: Objective, arrays: Mapping[str, np.ndarray]) -> An
     Args:
         objective: What was predicted.
         arrays: "predictions" and "targets" for regression, else "probabilities", "decisions" and
-            "targets".
+            "targets"; for classification maybe "cost" and "uncalibrated".
 
     Raises:
         InputError: If an array is missing, or is not what the objective needs.
@@ -158,12 +167,13 @@ def predictions_of(objective: Objective, arrays: Mapping[str, np.ndarray]) -> An
         "multilabel": LabelPredictions,
         "regression": ValuePredictions,
     }[objective]
-    names = [field.name for field in fields(made)]
+    extra = ("cost", "uncalibrated") if made is Predictions else ()
+    names = [field.name for field in fields(made) if field.name not in extra]
     if missing := [name for name in names if name not in arrays]:
         raise InputError(
             f"{objective} needs the arrays {', '.join(names)}; {', '.join(missing)} not there."
         )
-    return made(**{name: arrays[name] for name in names})
+    return made(**{name: arrays.get(name) for name in (*names, *extra)})
 
 
 def check_counts(train_counts: ArrayLike, num_classes: int) -> np.ndarray:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import os
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mlexpert.data.ledger import Ledger
 from mlexpert.errors import RunError
@@ -19,7 +14,7 @@ from mlexpert.evidence.example_sections import examples
 from mlexpert.evidence.fold_sections import folds
 from mlexpert.evidence.importance_section import importance
 from mlexpert.evidence.label_sections import label_probabilities, labels
-from mlexpert.evidence.metric_table import in_words
+from mlexpert.evidence.page import NOTHING, environment, write_page
 from mlexpert.evidence.plots import FEWEST_ROWS
 from mlexpert.evidence.record import PartRecord, RunRecord, read_run
 from mlexpert.evidence.subgroup_section import subgroups
@@ -27,9 +22,9 @@ from mlexpert.evidence.summaries import summary
 from mlexpert.evidence.training_sections import training
 from mlexpert.evidence.value_sections import values
 
+__all__ = ["NOTHING", "REPORT", "render", "write_report"]
+
 REPORT = "report.html"
-NOTHING = "\N{EN DASH}"
-"""Stands for a number that is undefined or was not measured."""
 
 
 def write_report(run_dir: Path) -> Path:
@@ -80,19 +75,8 @@ def render(run_dir: Path) -> Path:
 
 
 def _write(record: RunRecord) -> Path:
-    page = _environment().get_template("report.html.j2").render(_content(record))
-    path = record.path / REPORT
-    draft = path.with_name(f".{REPORT}.{os.getpid()}")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise RunError(
-            f"cannot write {path}: {error.strerror or error}. Make room, or copy the run folder to "
-            "a place that can be written."
-        ) from error
-    return path
+    page = environment().get_template("report.html.j2").render(_content(record))
+    return write_page(record.path / REPORT, page)
 
 
 def _content(record: RunRecord) -> dict[str, Any]:
@@ -176,68 +160,3 @@ def _task(record: RunRecord) -> str:
         "regression": "a number",
     }
     return f"{record.run['schema'].get('kind', 'unknown')} rows, {what[record.objective]}"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("mlexpert.evidence"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": _number,
-        "small": _small,
-        "quantity": _quantity,
-        "share": _share,
-        "count": _count,
-        "when": _when,
-        "duration": _duration,
-    }
-    return environment
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return NOTHING
-    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
-
-
-def _small(value: float | None) -> str:
-    """Return a number that may be of any size with three digits."""
-    return NOTHING if value is None else f"{value:.3g}"
-
-
-def _quantity(value: float | None) -> str:
-    """Return a number in the unit of what is predicted; a dash for None, which JSON has for NaN."""
-    return in_words("rmse", value)
-
-
-def _share(value: float | None) -> str:
-    """Return a share in [0, 1] as the percentage of a bar's width; 0 for NaN."""
-    return "0" if value is None or math.isnan(value) else f"{100 * min(max(value, 0), 1):.1f}"
-
-
-def _count(value: int) -> str:
-    return f"{int(value):,}"
-
-
-def _when(value: str | None) -> str:
-    """Return a UTC time as a reader writes it."""
-    if not value:
-        return NOTHING
-    try:
-        return datetime.fromisoformat(value).strftime("%d %b %Y, %H:%M UTC")
-    except ValueError:
-        return value
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return NOTHING
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

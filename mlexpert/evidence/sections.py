@@ -49,9 +49,16 @@ _CURVES = {
 
 
 def learning(record: RunRecord) -> dict[str, Any]:
-    """Return the learning curves, and the selected beside the last epoch."""
+    """Return the learning curves, and the selected beside the last epoch.
+
+    Where the last epoch is kept, validation selects none; at the most it says when to stop.
+    """
     best, last = record.run.get("best"), record.run.get("last")
+    config = record.run.get("config") or {}
+    keeps_last = config.get("keep") == "last"
     selected = float(best["epoch"]) if best and "epoch" in best and not record.folds else None
+    if keeps_last:
+        selected = None
     figures = []
     for name, lines in _CURVES[record.objective].items():
         curves = {label: record.curve(split, metric) for label, (split, metric, _) in lines.items()}
@@ -77,7 +84,14 @@ def learning(record: RunRecord) -> dict[str, Any]:
             for name, value in best.items()
             if name not in ("epoch", "metric", "value")
         ]
-    return {"figures": figures, "best": best, "last": last, "compared": compared}
+    return {
+        "figures": figures,
+        "best": best,
+        "last": last,
+        "compared": compared,
+        "keeps_last": keeps_last,
+        "chooses_epoch": not keeps_last or bool(config.get("patience")),
+    }
 
 
 def data(record: RunRecord) -> dict[str, Any]:

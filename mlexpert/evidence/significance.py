@@ -18,6 +18,7 @@ from mlexpert.errors import InputError
 from mlexpert.evidence.bootstrap import (
     Interval,
     PairedDifference,
+    every_paired_difference,
     intervals_of,
     paired_bootstrap,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "Interval",
     "PairedDifference",
     "Test",
+    "every_paired_difference",
     "holm",
     "intervals_of",
     "mcnemar",

@@ -21,7 +21,7 @@ _CARDS = {
     ),
     "regression": ("rmse", "mae", "median_absolute_error", "r2", "mean_error", "rmse_of_mean"),
 }  # fmt: skip
-_UNBOUNDED = {"log_loss", "mean_error", "rmse_of_mean"}
+_UNBOUNDED = {"log_loss", "expected_cost", "mean_error", "rmse_of_mean"}
 """Metrics without two ends between which a card could show their place."""
 
 
@@ -46,9 +46,15 @@ def summary(record: RunRecord) -> dict[str, Any]:
     ]
     return {
         "sentence": headline(record, shown) if shown else "",
-        "cards": [_card(name, record, shown) for name in _CARDS[record.objective]] if shown else [],
+        "cards": [_card(name, record, shown) for name in _cards(record, shown)] if shown else [],
         "rows": rows,
     }
+
+
+def _cards(record: RunRecord, shown: PartRecord[Any]) -> tuple[str, ...]:
+    """Return the metrics that have a card; where decisions are by cost, that comes first."""
+    usual = _CARDS[record.objective]
+    return ("expected_cost", *usual) if "expected_cost" in shown.metrics else usual
 
 
 def _last_opening(record: RunRecord) -> Mapping[str, float]:

@@ -31,6 +31,7 @@ def field(kind: str, default=None, name: str = "x") -> Field:
         ("tuple[int, ...]", "1, 2,3", (1, 2, 3)),
         ("tuple[float, float]", ".9,.99", (0.9, 0.99)),
         ("dict[str, float] | None", '{"a": 2.0}', {"a": 2.0}),
+        ("list | None", "[[0, 1], [9, 0]]", [[0, 1], [9, 0]]),
     ],
 )
 def test_parse(kind, text, expected):

@@ -135,6 +135,38 @@ def test_odd_class_names(tmp_path):
 
 
 @pytest.mark.usefixtures("no_svg")
+@pytest.mark.parametrize(
+    ("config", "says", "says_not"),
+    [
+        ({}, ["The epoch with the best log loss on validation was kept", "Selected epoch"], []),
+        (
+            {"keep": "last", "patience": 0},
+            ["weights of the last epoch were kept", "Validation chose no epoch"],
+            ["Selected epoch", "with the best log loss", "epoch and decision rule were chosen"],
+        ),
+        (
+            {"keep": "last", "patience": 4},
+            ["weights of the last epoch were kept", "Validation chose when training stopped"],
+            ["Selected epoch", "with the best log loss"],
+        ),
+    ],
+    ids=["best", "last", "last, stopped early"],
+)
+def test_which_weights_were_kept_is_said(tmp_path, runs, config, says, says_not):
+    run = shutil.copytree(runs["sealed"], tmp_path / "run")
+    about = json.loads((run / "run.json").read_text())
+    about["config"] |= config
+    if config:
+        about["best"] = about["last"]  # as fit records it
+    (run / "run.json").write_text(json.dumps(about))
+    words = Page(render(run).read_text(encoding="utf-8")).words
+    assert [text for text in says if text not in words] == []
+    assert [text for text in says_not if text in words] == []
+    last = about["last"]["epoch"]
+    assert f"Last epoch {last}" in words
+
+
+@pytest.mark.usefixtures("no_svg")
 def test_tampered_ledger_is_said(tmp_path, runs):
     run = shutil.copytree(runs["fashion"], tmp_path / "run")
     ledger = run / "ledger.jsonl"

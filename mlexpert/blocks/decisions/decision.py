@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -17,6 +19,10 @@ class Decision:
         rule: How they were chosen, as a sentence for the report.
         rarest_rows: Validation rows of the class or label that has the fewest; 0 for regression.
         thresholds: (K,) probability from which on each label is given; empty where there are none.
+        threshold: Probability of the rarer of two classes from which on it is decided for; None
+            where there is no such threshold.
+        strength: How much of the correction to the natural prior is made; None where the model was
+            trained on that prior.
     """
 
     temperature: float
@@ -24,6 +30,8 @@ class Decision:
     rule: str
     rarest_rows: int
     thresholds: tuple[float, ...] = ()
+    threshold: float | None = None
+    strength: float | None = None
 
 
 class DecisionRule(nn.Module):
@@ -50,3 +58,10 @@ class DecisionRule(nn.Module):
             weights: (N,) how much each row counts, or None where all count alike.
         """
         raise NotImplementedError
+
+    def unfitted(self) -> Self:
+        """Return a rule that takes a model at its word, as this one did before `fit`.
+
+        Only what changes the logits' meaning beside a temperature needs to be undone.
+        """
+        return copy.deepcopy(self)

@@ -12,11 +12,9 @@ Results: benchmarks/imbalanced_cls/results.md
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 from mlexpert.blocks.decisions.argmax import Argmax
-from mlexpert.blocks.scores import classification_scores
 from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
@@ -33,15 +31,8 @@ class Plain(ClassificationRecipe):
     def build(self, schema: Schema) -> Parts:
         """Assemble network, cross-entropy and argmax."""
         network = self.network(schema)
-        decide = Argmax(schema.class_counts)
-        return Parts(
-            network=network,
-            method=CrossEntropy(shift=self.shift or 0, flip=self.flip),
-            optimizer=self.optimizer(network.model, schema),
-            schedule=self.schedule(schema),
-            decide=decide,
-            evaluate=partial(classification_scores, decide=decide.decide),
-        )
+        method = CrossEntropy(shift=self.shift or 0, flip=self.flip)
+        return self.parts(schema, network, method, decide=Argmax(schema.class_counts))
 
 
 if __name__ == "__main__":

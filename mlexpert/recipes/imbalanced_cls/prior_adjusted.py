@@ -15,11 +15,8 @@ Results: benchmarks/imbalanced_cls/results.md
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
-from mlexpert.blocks.decisions.prior_adjusted import PriorAdjusted
-from mlexpert.blocks.scores import classification_scores
 from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
@@ -36,15 +33,8 @@ class ImbalancedCls(ClassificationRecipe):
     def build(self, schema: Schema) -> Parts:
         """Assemble network, cross-entropy and the adjusted decision."""
         network = self.network(schema)
-        decide = PriorAdjusted(schema.class_counts)
-        return Parts(
-            network=network,
-            method=CrossEntropy(shift=self.shift or 0, flip=self.flip),
-            optimizer=self.optimizer(network.model, schema),
-            schedule=self.schedule(schema),
-            decide=decide,
-            evaluate=partial(classification_scores, decide=decide.decide),
-        )
+        method = CrossEntropy(shift=self.shift or 0, flip=self.flip)
+        return self.parts(schema, network, method)
 
 
 if __name__ == "__main__":
