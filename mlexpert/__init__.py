@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from mlexpert.errors import InputError, RunError
 
 if TYPE_CHECKING:
+    from mlexpert.comparing import compare
+    from mlexpert.comparison import Comparison
     from mlexpert.fitted import Fitted
     from mlexpert.loading import load
     from mlexpert.recipe import Recipe
@@ -25,11 +27,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "Fitted",
     "InputError",
     "Recipe",
     "RunError",
     "__version__",
+    "compare",
     "describe",
     "get",
     "load",
@@ -37,8 +41,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Comparison": "mlexpert.comparison",
     "Fitted": "mlexpert.fitted",
     "Recipe": "mlexpert.recipe",
+    "compare": "mlexpert.comparing",
     "describe": "mlexpert.recipes",
     "get": "mlexpert.recipes",
     "load": "mlexpert.loading",

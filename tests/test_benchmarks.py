@@ -1,34 +1,15 @@
-"""The committed pages say what the committed figures say, and so does the front page."""
+"""The committed pages say what the committed figures say."""
 
 from __future__ import annotations
 
 import json
-import re
 import runpy
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TABLES = ROOT / "benchmarks/imbalanced_cls"
-SHOWN = ("pr_auc", "roc_auc", "balanced_accuracy", "macro_f1", "brier")
-
-
-def lines() -> list[dict]:
-    return [json.loads(line) for line in (TABLES / "results.jsonl").read_text().splitlines()]
-
-
-def body(page: Path) -> list[str]:
-    """The page without the line on when and where it was made."""
-    return [line for line in page.read_text().splitlines() if not line.startswith("Measured")]
-
-
-def test_the_page_of_the_tables_is_made_from_its_lines(tmp_path: Path) -> None:
-    module = runpy.run_path(str(TABLES / "table.py"))
-    module["write_tables"](lines(), tmp_path / "page.md", ours="imbalanced-cls", shown=SHOWN)
-    assert body(tmp_path / "page.md") == body(TABLES / "results.md")
 
 
 def test_the_page_of_the_first_steps_is_made_from_its_figures(tmp_path: Path) -> None:
@@ -76,22 +57,3 @@ def test_memory_is_predicted_within_five_per_cent_and_confirmed_by_few_probes() 
     for chosen in (chosen for network in networks for chosen in network["chosen"]):
         confirmed = [probe["size"] for probe in chosen["probes"] if probe["fits"]]
         assert len(chosen["probes"]) <= 6 and chosen["size"] in [*confirmed, 0]
-
-
-@pytest.mark.parametrize("task", ["mammography", "phoneme", "adult"])
-def test_the_front_page_quotes_the_measured_figures(task: str) -> None:
-    (row,) = re.findall(rf"^\| {task}, 5 folds \| (.*?) \|", (ROOT / "README.md").read_text(), re.M)
-    quoted = row.replace("*", "").split(" / ")
-    frame = pd.DataFrame(lines())
-    ours = frame[(frame["task"] == task) & (frame["method"] == "imbalanced-cls")]
-    means = [ours[key].mean() for key in ("pr_auc", "roc_auc", "balanced_accuracy", "brier")]
-    expected = [f"{mean:.{digits}f}"[1:] for mean, digits in zip(means, (3, 3, 3, 4), strict=True)]
-    assert quoted == expected
-
-
-def test_every_task_was_measured_with_every_method_on_every_fold() -> None:
-    frame = pd.DataFrame(lines())
-    assert not frame.duplicated(["task", "method", "fold"]).any()
-    for _, task in frame.groupby("task"):
-        assert task.groupby("method").size().nunique() == 1
-        assert task["method"].nunique() == 9

@@ -28,6 +28,7 @@ SLOW = (
         "call('show', 'imbalanced-cls')",
         "call('--help')",
         "call('fit', 'imbalanced-cls', '--help')",
+        "call('compare', '--help')",
         "call('copy', 'imbalanced-cls', 'mine.py')",
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: `mlexpert list | show | fit | memory | lr-range | evaluate | predict | ...`.
+"""The command line: `mlexpert list | show | fit | compare | memory | evaluate | predict | ...`.
 
 Exit codes: 0 done, 1 a run that failed, 2 a wrong call, 130 interrupted.
 """
@@ -14,6 +14,7 @@ import typer
 import mlexpert
 from mlexpert import recipes
 from mlexpert.cli import commands
+from mlexpert.cli.comparing import compare_command
 from mlexpert.cli.exits import as_exit_codes
 from mlexpert.cli.fitting import fit_command, fit_file_command
 from mlexpert.cli.trials import lr_range_command, memory_command
@@ -60,6 +61,7 @@ def app(recipe: str | None = None) -> typer.Typer:
     line.command("show")(as_exit_codes(commands.show))
     settings = _LENIENT if recipe is None else {}
     line.command("fit", context_settings=settings)(as_exit_codes(fit_command(recipe)))
+    line.command("compare")(as_exit_codes(compare_command()))
     line.command("memory", context_settings=settings)(as_exit_codes(memory_command(recipe)))
     line.command("lr-range", context_settings=settings)(as_exit_codes(lr_range_command(recipe)))
     line.command("evaluate")(as_exit_codes(commands.evaluate))

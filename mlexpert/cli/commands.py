@@ -97,9 +97,14 @@ def predict(
 
 
 def report(run: Run) -> None:
-    """Write a run's report again, one HTML file that opens without a network."""
+    """Write the report of a run or a comparison again: one HTML file, without a network."""
     from mlexpert.evidence.report import write_report
 
+    if (run / "comparison.json").is_file():
+        from mlexpert.evidence.comparison_report import write_comparison
+
+        typer.echo(f"Report: {write_comparison(run)}")
+        return
     if not (run / "run.json").is_file():
         raise InputError(f"{run} holds no run.json; name the folder of a run.")
     typer.echo(f"Report: {write_report(run)}")

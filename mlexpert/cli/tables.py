@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from mlexpert.comparison import Comparison
     from mlexpert.training.lr_range import LrRange
     from mlexpert.trials import MemoryForecast
 
@@ -50,6 +51,28 @@ def final_test(result: Mapping[str, Any], run_dir: Path) -> None:
     openings = json.loads((run_dir / "final_test.json").read_text())
     number = openings[-1]["number"]
     line(f"Opening {number} of this sealed test split; the ledger and the report show it.")
+
+
+def comparison(found: Comparison) -> None:
+    """Print the recipes by rank: means with intervals, and the first metric's difference."""
+    from mlexpert.evidence.comparison_words import Words
+
+    words, metrics = Words(found.facts), found.facts["metrics"]
+    part = found.facts["results"]["part"]
+    table = _table(
+        f"{words.title} on {part}", "recipe", *[f">{one}" for one in metrics],
+        ">difference", ">adjusted p", ">seconds",
+    )  # fmt: skip
+    for name, row in found.table.iterrows():
+        means = [_number(row[metric]) for metric in metrics]
+        means[0] += f" ({_interval((row[f'{metrics[0]}_low'], row[f'{metrics[0]}_high']))})"
+        own = [_number(row["difference"]), _number(row["p"]), f"{row['seconds']:.1f}"]
+        table.add_row(escape(str(name)), *[one.replace(" ()", "") for one in means], *own)
+    Console().print(table)
+    for sentence in (words.lead(), words.repeats(), words.adjustment(), words.caution()):
+        line(sentence)
+    for name, reason in found.left_out.items():
+        line(f"Left out: {name}: {reason}")
 
 
 def catalogue(rows: list[tuple[str, int, str]]) -> None:
@@ -156,6 +179,11 @@ def _interval(interval: tuple[float, float] | None) -> str:
 def _epochs(run_dir: Path) -> str:
     run = json.loads((run_dir / "run.json").read_text())
     best, last = run["best"], run["last"]
+    if (run.get("config") or {}).get("keep") == "last":
+        of = f"On average over {run['folds']} folds: kept" if run.get("folds") else "Kept"
+        return (
+            f"{of} the last epoch, {last['epoch']}, with {last['metric']} {_number(last['value'])}."
+        )
     of = f"On average over {run['folds']} folds: selected" if run.get("folds") else "Selected"
     return (
         f"{of} epoch {best['epoch']} by {best['metric']} {_number(best['value'])}; "

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,16 @@ def test_evaluate_shows_the_decision_beside_argmax_and_both_epochs(call, run_dir
         [metrics["balanced_accuracy"], metrics["argmax_balanced_accuracy"]], abs=5e-5
     )
     assert re.search(r"Selected epoch \d.*; last epoch \d", out)
+
+
+def test_evaluate_says_that_the_last_epoch_was_kept(call, run_dir, tmp_path):
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    about = json.loads((run / "run.json").read_text())
+    about["config"]["keep"] = "last"
+    (run / "run.json").write_text(json.dumps(about))
+    code, out, _ = call("evaluate", run)
+    assert code == 0 and "Kept the last epoch, 2, with calibrated_log_loss" in out
+    assert "Selected epoch" not in out
 
 
 def test_final_test_prints_intervals_and_counts_openings(call, run_dir):
