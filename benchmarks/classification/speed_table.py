@@ -24,9 +24,9 @@ def speed_section(frame: pd.DataFrame) -> list[str]:
         "## Seconds of an epoch",
         "The same network and batch size: ours by the trainer, and in a loop with a DataLoader in "
         "fp32 (of images with two workers and torchvision's transforms of single images; of tables "
-        "over a TensorDataset of the encoded rows). All in one process and in turn, medians over "
-        "rounds; CPU seconds include the workers'. Times as fast: the loop's CPU seconds by those "
-        "of the row, median over rounds.",
+        "over a TensorDataset of the encoded rows). In turn, each in a process of its own, medians "
+        "over rounds; CPU seconds include the workers'. Times as fast: the loop's CPU seconds by "
+        "those of the row, median over rounds.",
         *parts,
     ]
 
