@@ -51,8 +51,6 @@ def entrants_of(given: Any, fields: Mapping[str, Any] | None = None) -> list[Ent
             or a field's value is refused.
     """
     fields = dict(fields or {})
-    if "seed" in fields:
-        raise InputError("the seeds of a comparison are given by seeds=, not by the field seed.")
     found = _named_by_caller(given) if isinstance(given, Mapping) else _by_name(given)
     check_setting(fields, {item.name for one in found for item in dataclasses.fields(one.recipe)})
     found = [_with_fields(one, fields) for one in found]
@@ -93,6 +91,10 @@ def check_setting(given: Iterable[str], known: Iterable[str]) -> None:
     """
     known = sorted(set(known) - {"seed"})
     for field in given:
+        if field == "seed":
+            raise InputError(
+                "the seeds of a comparison are given by seeds= (--seeds), not by a field."
+            )
         if field not in known:
             near = difflib.get_close_matches(field, known, n=1, cutoff=0.5)
             meant = f" Did you mean {near[0]!r}?" if near else ""

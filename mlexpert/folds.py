@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -120,7 +120,8 @@ def _join(
     rows = [one.splits.validation for one in prepared]
     order = np.argsort(np.concatenate([one.validation_rows for one in prepared]))
     arrays = _out_of_fold(members, order)
-    decide = copy.deepcopy(members[0].parts.decide)  # what it chose is chosen anew below
+    rules = [member.parts.decide for member in members]
+    decide = type(rules[0]).joint(rules)  # what they chose is chosen anew below
     key = "predictions" if schema.objective == "regression" else "probabilities"
     logits = logits_saying(torch.from_numpy(arrays[key]), decide, schema)
     targets = torch.cat([encode_targets(one.targets, schema) for one in rows])[order]
@@ -179,8 +180,7 @@ def _join_curves(path: Path, members: Sequence[Fitted], best: dict[str, Any]) ->
     curves = []
     for number in range(len(members)):
         lines = (path / FOLDS / str(number) / METRICS).read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
-        curves.append({(row["split"], _epoch(row)): row for row in rows})
+        curves.append(_by_place([json.loads(line) for line in lines]))
     joined = [
         _mean([curve[key] for curve in curves])
         for key in curves[0]
@@ -192,8 +192,18 @@ def _join_curves(path: Path, members: Sequence[Fitted], best: dict[str, Any]) ->
     write_text(path / METRICS, "".join(json.dumps(row) + "\n" for row in joined))
 
 
-def _epoch(row: dict[str, Any]) -> int:
-    return -1 if row["split"] == "train_clean" else row["epoch"]
+def _by_place(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, int, int], dict[str, Any]]:
+    """Return rows by split, task and epoch of that task, which in each fold may begin another time.
+
+    The one of training rows in eval mode is of the best epoch, whichever that is.
+    """
+    begun: dict[int, int] = {}
+    found = {}
+    for row in rows:
+        task = row.get("task", 0)
+        since = row["epoch"] - begun.setdefault(task, row["epoch"])
+        found[row["split"], task, -1 if row["split"] == "train_clean" else since] = row
+    return found
 
 
 def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -205,5 +215,6 @@ def _mean(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             joined[name] = value
         elif len(values) == len(rows):
             mean = float(np.mean(values))
-            joined[name] = round(mean) if isinstance(value, int) else mean  # epochs and steps
+            # Epochs and steps; halves all go up, so that no two become one.
+            joined[name] = math.floor(mean + 0.5) if isinstance(value, int) else mean
     return joined

@@ -13,8 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlexpert.assembly import Assembled, assemble, read_for
-from mlexpert.data.batches import batches, drawn_order, epoch_order
-from mlexpert.data.batches import cut as cut_order
+from mlexpert.data.batches import batches, drawn_order, epoch_cuts
 from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Recipe
 from mlexpert.training.lr_range import LrRange
@@ -201,13 +200,11 @@ def _step_at(made: Assembled, task: Task, engine: Engine) -> Callable[[float], f
 
 
 def _endless(train: Data, made: Assembled, engine: Engine) -> Iterator[Batch]:
+    seed, drawn = made.plan.seed, made.parts.order
     for epoch in count():
-        seed, drawn = made.plan.seed, made.parts.order
-        if drawn is None:
-            order = epoch_order(len(train.targets), seed=seed, epoch=epoch)
-        else:
+        order = None
+        if drawn is not None:
             order = drawn_order(drawn, train.targets, 0.0, seed=seed, epoch=epoch)
-        for inputs, targets, index in batches(
-            train.store, train.targets, cut_order(order, made.plan.batch_size)
-        ):
+        cuts = epoch_cuts(train.store, made.plan.batch_size, seed=seed, epoch=epoch, order=order)
+        for inputs, targets, index in batches(train.store, train.targets, cuts):
             yield Batch(inputs.to(engine.device), targets, index, train.weights_of(index))

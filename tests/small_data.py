@@ -52,8 +52,20 @@ def texts(rows: int = 120, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"message": lines, "label": labels})
 
 
-def of_kind(kind: str):
-    """Return data of a kind, as `fit` takes it."""
-    if kind == "tabular":
-        return table().rename(columns={"bought": "label"})
-    return images() if kind == "image" else texts()
+def of_kind(kind: str, num_classes: int = 2):
+    """Return data of a kind, as `fit` takes it; a third class is half of the most frequent one."""
+    if kind == "image":
+        pixels, labels = images()
+        third = np.flatnonzero(labels == 0)[::2] if num_classes == 3 else []
+        pixels[third] = pixels[third].swapaxes(1, 2)
+        labels[third] = 2
+        return pixels, labels
+    rows = table().rename(columns={"bought": "label"}) if kind == "tabular" else texts()
+    if num_classes == 3:
+        third = rows.index[rows["label"] == rows["label"].mode()[0]][::2]
+        rows.loc[third, "label"] = "other"
+        if kind == "tabular":
+            rows.loc[third, "age"] += 40
+        else:
+            rows.loc[third, "message"] = "votes poll " + rows.loc[third, "message"]
+    return rows

@@ -90,7 +90,7 @@ def test_what_cannot_be_copied_is_refused(cwd):
 def test_a_file_that_fails_when_imported_is_refused_by_name(cwd):
     file = copy_recipe("imbalanced-cls", "broken.py")
     file.write_text(
-        file.read_text().replace("from functools", "import no_such_module\nfrom functools", 1)
+        file.read_text().replace("from typing", "import no_such_module\nfrom typing", 1)
     )
     with pytest.raises(InputError, match=r"broken\.py: fails .*no_such_module"):
         recipe_in(file)

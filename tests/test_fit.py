@@ -19,7 +19,7 @@ from mlexpert.fitted import Fitted
 from mlexpert.model_files import PICKLES
 from mlexpert.recipe import Recipe
 from mlexpert.recipes import get
-from mlexpert.training import checkpoint, trainer
+from mlexpert.training import checkpoint, checkpoint_clock, trainer
 from tests.small_data import images, table
 
 ROWS = table(300)
@@ -471,7 +471,7 @@ def test_a_disk_that_fills_up_in_the_middle(
 
     with monkeypatch.context() as patched:
         patched.setattr(checkpoint, "_flush", full)
-        patched.setattr(trainer, "CHECKPOINT_EVERY", 0.0)
+        patched.setattr(checkpoint_clock, "CHECKPOINT_EVERY", 0.0)
         with pytest.raises(RunError, match="No space left on device.*intact"):
             fit(ROWS, tmp_path / "run", target="bought")
     assert json.loads((tmp_path / "run/run.json").read_text())["status"] == "failed"

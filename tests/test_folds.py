@@ -20,10 +20,12 @@ from mlexpert.blocks.decisions.argmax import Argmax
 from mlexpert.blocks.decisions.identity import Identity
 from mlexpert.blocks.decisions.label_thresholds import LabelThresholds
 from mlexpert.blocks.decisions.prior_adjusted import PriorAdjusted
+from mlexpert.blocks.decisions.rebalanced import Rebalanced
 from mlexpert.data.schema import Schema, ValueStats
 from mlexpert.ensemble import Ensemble, logits_saying
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
+from mlexpert.folds import _by_place, _mean
 from mlexpert.preparation import Roles, prepare, prepare_folds
 from mlexpert.recipe import Recipe
 from mlexpert.recipes import get
@@ -176,6 +178,19 @@ def test_a_rule_says_again_what_its_logits_were_made_of(rule, said) -> None:
     torch.testing.assert_close(rule.probabilities(logits).to(wanted.dtype), wanted)
 
 
+def test_a_joint_rule_decides_as_its_member_does_whatever_strength_was_fitted() -> None:
+    rule = Rebalanced([90, 9, 1], torch.tensor([0.1, 1.0, 10.0]).log())
+    rule.calibration.temperature.fill_(2.0)
+    rule.calibration.strength.fill_(0.4)
+    logits = 3 * torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    schema = Schema("tabular", (0, 1, 2), (), (), "classification")
+    natural = rule.probabilities(logits)
+    joint = Rebalanced.joint([rule, rule])
+    again = logits_saying(natural, joint, schema)
+    torch.testing.assert_close(joint.probabilities(again), natural)
+    assert torch.equal(joint.decide(again), rule.decide(logits))
+
+
 def test_class_weights_are_not_taken_off_twice(tmp_path: Path) -> None:
     recipe = quick(class_weight={"no": 1.0, "yes": 8.0}, epochs=6)
     rows = table(600, rare=0.2)
@@ -203,6 +218,19 @@ def test_curves_are_the_mean_over_the_folds(finished: Path) -> None:
         name = "loss" if row["split"] == "train" else "log_loss"
         assert row[name] == pytest.approx(np.mean([fold[place][name] for fold in folds]))
     assert whole[-1]["split"] == "train_clean"
+
+
+def test_stages_are_joined_with_their_like_though_folds_begin_them_another_time() -> None:
+    def rows(stage: int, epochs: range, loss: float) -> list[dict]:
+        return [{"split": "train", "task": stage, "epoch": e, "loss": loss + e} for e in epochs]
+
+    first = _by_place(rows(0, range(1, 3), 0.0) + rows(1, range(3, 5), 50.0))
+    second = _by_place(rows(0, range(1, 6), 0.0) + rows(1, range(6, 8), 60.0))
+    common = [place for place in first if place in second]
+    assert common == [("train", 0, 0), ("train", 0, 1), ("train", 1, 0), ("train", 1, 1)]
+    joined = [_mean([first[place], second[place]]) for place in common]
+    assert [row["epoch"] for row in joined] == [1, 2, 5, 6]  # 4.5 and 5.5
+    assert [row["loss"] for row in joined] == [1, 2, 59.5, 60.5]
 
 
 def test_importance_is_the_mean_over_the_folds(finished: Path) -> None:

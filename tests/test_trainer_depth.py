@@ -16,7 +16,7 @@ import mlexpert
 from mlexpert import trials
 from mlexpert.errors import InputError, RunError
 from mlexpert.recipes import get
-from mlexpert.training import trainer as trainer_module
+from mlexpert.training import checkpoint_clock
 from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch
@@ -92,7 +92,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_end_is_the_same(
     recipe = get("imbalanced-cls", **FIELDS, precision="fp32")
     recipe.fit(of_kind("image"), run_dir=tmp_path / "whole", progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(trainer_module, "CHECKPOINT_EVERY", 0.0)
+        patch.setattr(checkpoint_clock, "CHECKPOINT_EVERY", 0.0)
         stop_after(patch, 10)
         with pytest.raises(Interrupted):
             recipe.fit(of_kind("image"), run_dir=tmp_path / "broken", progress=False)
@@ -130,7 +130,7 @@ def test_a_loss_that_is_not_finite_names_the_layer_and_keeps_the_checkpoint(
 
     poison.steps = 0
     monkeypatch.setattr(CrossEntropy, "after_step", poison)
-    monkeypatch.setattr(trainer_module, "CHECKPOINT_EVERY", 0.0)
+    monkeypatch.setattr(checkpoint_clock, "CHECKPOINT_EVERY", 0.0)
     recipe = get("imbalanced-cls", **FIELDS, precision="fp32")
     with pytest.raises(
         RunError, match=r"not finite at step [56] .*head.*step-00000000[0-4] is kept"

@@ -57,10 +57,10 @@ def fit(kind: str, folder: str, home: str) -> None:
     import torch
 
     from mlexpert.recipes import get
-    from mlexpert.training import trainer
+    from mlexpert.training import checkpoint_clock
 
     torch.set_num_threads(1)
-    trainer.CHECKPOINT_EVERY = 0.0
+    checkpoint_clock.CHECKPOINT_EVERY = 0.0
     get("imbalanced-cls", precision="fp32", **FIELDS[kind]).fit(
         rows(kind), run_dir=folder, progress=False
     )

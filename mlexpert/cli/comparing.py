@@ -82,14 +82,15 @@ def compare_command() -> Callable[..., None]:
     def command(**given: Any) -> None:
         """Train several recipes on DATA, on the same splits and seeds, and say which differ.
 
-        A family's name alone stands for all its recipes. --set holds for every recipe that has the
-        field.
+        A family's name alone stands for all its recipes; --set is for all that have the field.
         """
         *names, data = given["words"]
         if not names:
             raise InputError(
                 f"compare takes recipes and then the data; {data!r} alone names only one of them."
             )
+        if _is_recipe(data) and not Path(data).exists():
+            raise InputError(f"the last word is the data, and {data!r} is a recipe.")
         reason = flags.reason(given["final_test"])
         seeds = _seeds(given["seeds"])
         fields = _settings(names, given["settings"] or ())
@@ -121,6 +122,11 @@ def compare_command() -> Callable[..., None]:
     roles = [one for one in arguments.DATA if one.name != "data"]
     command.__signature__ = inspect.Signature([*own, *roles])  # type: ignore[attr-defined]
     return command
+
+
+def _is_recipe(word: str) -> bool:
+    named = recipes.names()
+    return word.split("@")[0] in {*named, *(name.split("/")[0] for name in named)}
 
 
 def _seeds(text: str) -> int | list[int]:

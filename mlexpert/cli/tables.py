@@ -54,21 +54,24 @@ def final_test(result: Mapping[str, Any], run_dir: Path) -> None:
 
 
 def comparison(found: Comparison) -> None:
-    """Print the recipes by rank: means with intervals, and the first metric's difference."""
+    """Print the recipes by rank: the first metric with interval and difference, then the others."""
     from mlexpert.evidence.comparison_words import Words
 
-    words, metrics = Words(found.facts), found.facts["metrics"]
+    words, (first, *others) = Words(found.facts), found.facts["metrics"]
     part = found.facts["results"]["part"]
+    # Two tables, as one of all columns is wider than a terminal, which cuts off digits.
     table = _table(
-        f"{words.title} on {part}", "recipe", *[f">{one}" for one in metrics],
-        ">difference", ">adjusted p", ">seconds",
+        f"{words.title} on {part}", "recipe", f">{first}", ">95 % interval",
+        ">difference", ">adjusted p",
     )  # fmt: skip
+    rest = _table("Besides", "recipe", *[f">{one}" for one in others], ">seconds")
     for name, row in found.table.iterrows():
-        means = [_number(row[metric]) for metric in metrics]
-        means[0] += f" ({_interval((row[f'{metrics[0]}_low'], row[f'{metrics[0]}_high']))})"
-        own = [_number(row["difference"]), _number(row["p"]), f"{row['seconds']:.1f}"]
-        table.add_row(escape(str(name)), *[one.replace(" ()", "") for one in means], *own)
-    Console().print(table)
+        bounds = _interval((row[f"{first}_low"], row[f"{first}_high"]))
+        own = [_number(row["difference"]), _number(row["p"])]
+        table.add_row(escape(str(name)), _number(row[first]), bounds, *own)
+        more = [_number(row[metric]) for metric in others]
+        rest.add_row(escape(str(name)), *more, f"{row['seconds']:.1f}")
+    Console().print(table, rest)
     for sentence in (words.lead(), words.repeats(), words.adjustment(), words.caution()):
         line(sentence)
     for name, reason in found.left_out.items():
@@ -160,7 +163,10 @@ def _table(title: str | None, *columns: str) -> Table:
         title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
     )
     for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+        if column.startswith(">"):  # numbers: not cut, however narrow the terminal
+            table.add_column(column.lstrip(">"), justify="right", no_wrap=True)
+        else:
+            table.add_column(column, overflow="fold")
     return table
 
 

@@ -34,6 +34,11 @@ HEADLINES = {
     "regression": ("rmse", "mae", "r2"),
 }  # fmt: skip
 """Metrics that are compared where none are named; the first one ranks."""
+RESAMPLES = 1000
+"""Of the rows, at the least."""
+RESAMPLES_PER_COMPARISON = 50
+"""The smallest p-value is 2 in the number of resamples. Holm multiplies it by the comparisons, and
+with fewer than 40 for each even the plainest difference could not pass."""
 _GROUPED = (
     "no p-value: rows of one group are not independent, and which test rows share one is not kept; "
     "take several seeds"
@@ -74,8 +79,8 @@ def results_of(
     Returns:
         "part", "varies", "rows" (trained on, measured on), "means" by recipe and metric,
         "ranking", "best", "reference", "chosen" (whether the reference is the best found here),
-        "comparisons" (how many p-values of a metric were adjusted together), "differences" by
-        metric, "recalls" or None.
+        "comparisons" (how many p-values of a metric were adjusted together), "resamples" (of the
+        rows, for differences; None where repeats vary), "differences" by metric, "recalls" or None.
     """
     shown = {
         name: {seed: _part(run, part) for seed, run in own.items()} for name, own in runs.items()
@@ -103,12 +108,17 @@ def results_of(
     best = ranking[0] if ranking else None
     chosen = baseline not in complete
     reference = best if chosen else baseline
+    number = len(complete)
+    comparisons = number * (number - 1) // 2 if chosen else max(number - 1, 0)
+    resamples = max(RESAMPLES, RESAMPLES_PER_COMPARISON * comparisons) if one else None
     differences: dict[str, list[Difference]] = {}
     if reference is not None and len(complete) > 1:
         by_rows = (
-            _row_differences(runs, shown, ranking, seeds[0], groups, part, is_grouped)
-            if one
-            else None
+            None
+            if resamples is None
+            else _row_differences(
+                runs, shown, ranking, seeds[0], groups, part, is_grouped, resamples
+            )
         )
         for metric in metrics:
             pairs = (
@@ -117,7 +127,6 @@ def results_of(
                 else by_rows[metric]
             )
             differences[metric] = against(reference, pairs, chosen=chosen)
-    number = len(complete)
     return {
         "part": part,
         "varies": varies,
@@ -130,7 +139,8 @@ def results_of(
         "best": best,
         "reference": reference,
         "chosen": chosen,
-        "comparisons": number * (number - 1) // 2 if chosen else max(number - 1, 0),
+        "comparisons": comparisons,
+        "resamples": resamples,
         "differences": {
             metric: [asdict(one) for one in found] for metric, found in differences.items()
         },
@@ -192,11 +202,15 @@ def _row_differences(
     groups: np.ndarray | None,
     part: Part,
     is_grouped: bool,
+    resamples: int,
 ) -> dict[str, dict[tuple[str, str], Difference]]:
     """Return metric to pair of recipes to their difference on the same rows, resampled."""
     counts = runs[names[0]][seed].train_counts
     found = every_paired_difference(
-        {name: shown[name][seed].predictions for name in names}, train_counts=counts, groups=groups
+        {name: shown[name][seed].predictions for name in names},
+        train_counts=counts,
+        groups=groups,
+        resamples=resamples,
     )
     unknown = is_grouped and groups is None and part == "test"
     by_metric: dict[str, dict[tuple[str, str], Difference]] = {}

@@ -73,8 +73,9 @@ class Words:
         if self.results["varies"] == "rows":
             return (
                 f"There is one repeat, with seed {seeds}. Intervals and p-values resample the "
-                f"{part} rows (paired bootstrap, 1,000 resamples): they say what other rows might "
-                "show of these very models, and nothing of another split or another training."
+                f"{part} rows (paired bootstrap, {self.results['resamples']:,} resamples for "
+                "differences): they say what other rows might show of these very models, and "
+                "nothing of another split or another training."
             )
         many = f"{_numeral(self.num_seeds)} repeats, with seeds {seeds}"
         if self.results["varies"] == "splits":
@@ -85,11 +86,14 @@ class Words:
                 "resampled t-test (Nadeau and Bengio 2003): they speak of other random splits of "
                 "this data, not of other data."
             )
+        varies = "only chance in training varies"
+        if len({run.get("split") for run in self.facts["runs"]} - {None}) > 1:
+            varies += ", and which of the other rows are trained on"
         return (
             f"The {many}, share one and the same {part} split, which the data brings or its times "
-            "fix: only chance in training varies. Intervals and p-values come from a t-test over "
-            "the seeds, paired between recipes; they speak of other trainings measured on these "
-            "very rows, and nothing of other rows."
+            f"fix: {varies}. Intervals and p-values come from a t-test over the seeds, paired "
+            "between recipes; they speak of other trainings measured on these very rows, and "
+            "nothing of other rows."
         )
 
     def caution(self) -> str:

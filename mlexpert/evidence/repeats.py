@@ -1,10 +1,11 @@
 """What repeats tell: a mean with its interval, and which differences are more than chance.
 
 What varies from one repeat to the next decides the test. Different random splits of one data set
-share most of their training rows, so a plain t-test calls equal learners different in about half of
-all cases: the variance is corrected for it (Nadeau and Bengio 2003). On one split only chance in
-training varies: a paired t-test, which says nothing of other rows. With one repeat nothing varies,
-and the rows themselves are resampled.
+share most of their training rows, so a plain t-test calls equal learners different too often, and
+the more so the more repeats there are: the variance is corrected for it (Nadeau and Bengio 2003).
+On one split only chance in training varies (and which of the other rows are trained on, where
+validation is cut from them): a paired t-test, which says nothing of other rows to measure on. With
+one repeat nothing varies, and the rows themselves are resampled.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ _CURVES = {
 def learning(record: RunRecord) -> dict[str, Any]:
     """Return the learning curves, and the selected beside the last epoch.
 
-    Where the last epoch is kept, validation selects none; at the most it says when to stop.
+    Where the last epoch is kept, validation selects none; at the most it says when to stop. "began"
+    has the first epoch of each stage, where there are several.
     """
     best, last = record.run.get("best"), record.run.get("last")
     config = record.run.get("config") or {}
@@ -84,8 +85,10 @@ def learning(record: RunRecord) -> dict[str, Any]:
             for name, value in best.items()
             if name not in ("epoch", "metric", "value")
         ]
+    began = {row["task"]: row["epoch"] for row in reversed(record.history) if "task" in row}
     return {
         "figures": figures,
+        "began": [began[task] for task in sorted(began)],
         "best": best,
         "last": last,
         "compared": compared,

@@ -35,6 +35,8 @@ def settle(trainer: Trainer, train: Data) -> None:
     A whole stream is computed in one way. Only what fits in memory is found anew, for a task that
     has other rows than the one before.
     """
+    trainer.model.train()  # in eval mode, as the task before left it, a step takes less
+    trainer.frozen.keep_still()
     parts, plan, engine = (trainer.model, trainer.method), trainer.plan, trainer.engine
     optimizer, before = trainer.stretch.stage.optimizer, trainer.stream[: trainer.at.task]
     if before:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-import signal
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +16,15 @@ from torch import Tensor, nn
 
 from mlexpert.blocks.layers.image_views import one_view
 from mlexpert.data.batches import Store, batches, cut, drawn_order, epoch_cuts
-from mlexpert.errors import InputError, RunError
+from mlexpert.errors import InputError
 from mlexpert.training.average import WeightAverage
+from mlexpert.training.checkpoint_clock import CheckpointClock
 from mlexpert.training.evaluation import LARGEST, logits_of
 from mlexpert.training.freezing import Frozen
 from mlexpert.training.gradient_health import GradientHealth
-from mlexpert.training.interrupt import STOPS, Interrupted, StopSignal
+from mlexpert.training.interrupt import StopSignal
 from mlexpert.training.kept import KeptWeights
+from mlexpert.training.messages import description, not_finite, say_retry, stopped
 from mlexpert.training.method import Batch, Method
 from mlexpert.training.on_device import OnDevice
 from mlexpert.training.phases import OFF, Phases, Profile
@@ -37,9 +36,6 @@ from mlexpert.training.settling import settle
 from mlexpert.training.sharding import shard, whole
 from mlexpert.training.step import Cut, NotFinite, Step
 from mlexpert.training.tracking import HEALTH, RunFolder
-
-CHECKPOINT_EVERY = 15.0
-"""Seconds of training that a killed process loses at the most."""
 
 
 class Trainer:
@@ -90,8 +86,7 @@ class Trainer:
         self.look_every = 1 if engine.device.type == "cpu" else 50
         self.loss_sum: Tensor | float = 0.0
         self.loss_count: Tensor | float = 0.0
-        self._last_checkpoint = time.monotonic()
-        self._checkpoint_every = CHECKPOINT_EVERY
+        self.clock = CheckpointClock(self.processes)
         self._factor: float | None = None
 
     @property
@@ -117,7 +112,8 @@ class Trainer:
             if self.plan.profile and self.processes.is_first:
                 self.phases = Profile(self.folder.path, self.engine.device, total - self._done())
             try:
-                with Bar(total, self._done(), self.description, shown=shown) as bar:
+                about = description(self.engine, self.plan, self.cut)
+                with Bar(total, self._done(), about, shown=shown) as bar:
                     self._train(stop, bar)
                     while self.at.task + 1 < len(self.stream):
                         self.begin(self.at.next_task())
@@ -158,7 +154,7 @@ class Trainer:
             self.cut,
             clip_norm=self.plan.clip_norm,
             seed=self.plan.seed,
-            on_retry=self._say_retry,
+            on_retry=lambda cut, error: say_retry(self.at.step + 1, cut, error, self.folder),
         )
         self.step.phases = self.phases
         self.health = GradientHealth(self.model)
@@ -187,18 +183,15 @@ class Trainer:
                 batch = self.method.draw(self.model, batch)
             self._move(batch)
             bar.show(self.at.step + self._ahead)
-            is_due, stopped_by = self._has_to_save(stop)
+            is_due, stopped_by = self.clock.is_due(stop)
             if is_due:
                 now = time.monotonic()
                 self.at.seconds, started = self.at.seconds + now - started, now
                 with self.phases("checkpoint"):
                     kept = self._checkpoint()
                 if stopped_by:
-                    raise Interrupted(
-                        f"Stopped by {stopped_by.name} after step {self.at.step} of "
-                        f"{sum(self.steps) - self._ahead}; {kept} is kept. To go on, fit again "
-                        f"with run_dir={str(self.folder.path)!r}."
-                    )
+                    total = sum(self.steps) - self._ahead
+                    raise stopped(stopped_by, self.at.step, total, kept, self.folder)
         self.at.seconds += time.monotonic() - started
 
     def _cuts(self, train: Data) -> list[Tensor]:
@@ -234,7 +227,8 @@ class Trainer:
         try:
             moved, loss, count = self.step(batch, self.at.step + 1, look=look, health=health)
         except NotFinite as found:
-            raise self._not_finite("The loss", self.at.step + 1, str(found)) from None
+            step, epoch = self.at.step + 1, self.at.epoch + 1
+            raise not_finite("The loss", step, epoch, str(found), self.folder) from None
         if moved:
             self.at.moved += 1
             if self.average is not None:
@@ -254,7 +248,8 @@ class Trainer:
             row["task"] = self.at.task
         mean = self._loss_so_far() / float(self.loss_count)
         if not math.isfinite(mean):
-            raise self._not_finite("The mean training loss", self.at.step, "in this epoch")
+            what, at = "The mean training loss", (self.at.step, self.at.epoch)
+            raise not_finite(what, *at, "in this epoch", self.folder)
         self.loss_sum = self.loss_count = 0.0
         lr = self.stretch.stage.optimizer.param_groups[0]["lr"]
         self.folder.log({**row, "split": "train", "loss": mean, "lr": lr})
@@ -268,7 +263,8 @@ class Trainer:
             evaluate = self.stretch.evaluate
             scores = self.processes.first_does(lambda: evaluate(logits, targets, weights))
             if not math.isfinite(scores[monitor]):
-                raise self._not_finite(f"Validation {monitor}", self.at.step, "at the epoch's end")
+                what, at = f"Validation {monitor}", (self.at.step, self.at.epoch)
+                raise not_finite(what, *at, "at the epoch's end", self.folder)
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
             if is_best or self.plan.keep == "last":
                 self.kept.take()
@@ -297,19 +293,6 @@ class Trainer:
             may_halve=not self.engine.is_sharded,
         )
 
-    @property
-    def description(self) -> str:
-        """What trains, for people."""
-        count, cut = self.processes.count, self.cut
-        return ", ".join(
-            [
-                f"{count} process{'es' if count > 1 else ''} on {self.engine.device.type}",
-                self.engine.precision,
-                f"{self.plan.batch_size} rows a step"
-                + (f" in pieces of {cut.size}" if cut.size * count < self.plan.batch_size else ""),
-            ]
-        )
-
     def _set_lr(self, fraction: float) -> None:
         stage, peaks = self.stretch.stage, self.peaks[self.at.task]
         factor = stage.schedule(fraction)
@@ -324,45 +307,11 @@ class Trainer:
         loss = float(self.loss_sum)
         return self.processes.total([loss])[0] if self.processes.count > 1 else loss
 
-    def _not_finite(self, what: str, step: int, where: str) -> RunError:
-        kept = sorted(self.folder.checkpoints.glob("step-*"))
-        state = f"The checkpoint {kept[-1]} is kept." if kept else "There is no checkpoint yet."
-        return RunError(
-            f"{what} is not finite at step {step} (epoch {self.at.epoch + 1}): {where}. "
-            f"{state} A lower lr or clip_norm=1.0 usually helps, in a new run_dir."
-        )
-
-    def _say_retry(self, cut: Cut, error: str) -> None:
-        """Write down that memory ran out; every step after this one is cut this way."""
-        how = ", activations computed again in backward" if cut.checkpointing else ""
-        warnings.warn(
-            f"Memory ran out in step {self.at.step + 1}; it is repeated in pieces of {cut.size} "
-            f"rows{how}. No step is lost.",
-            stacklevel=2,
-        )
-        memory = self.folder.facts.get("memory", {})
-        self.folder.update(memory={**memory, "cut": asdict(cut), "error": error[:200]})
-
-    def _has_to_save(self, stop: StopSignal) -> tuple[bool, signal.Signals | None]:
-        """Tell whether a checkpoint is due, and what stops training; all processes agree."""
-        stopped_by = stop.received
-        due = time.monotonic() - self._last_checkpoint > self._checkpoint_every
-        if self.processes.count > 1:
-            asked = [stopped_by is number for number in STOPS]
-            *heard, wanted = self.processes.total([*asked, due and self.processes.is_first])
-            due = wanted > 0
-            stopped_by = next((s for s, n in zip(STOPS, heard, strict=True) if n), None)
-        return due or stopped_by is not None, stopped_by
-
     def _checkpoint(self) -> Path:
         for name, parameter in self.model.named_parameters():
             if not whole(parameter.isfinite().all()):
-                raise self._not_finite(f"The parameter {name}", self.at.step, "after the step")
-        started = time.monotonic()
-        self.at.loss_sum, self.at.loss_count = self._loss_so_far(), float(self.loss_count)
-        path = save(self)
-        written = time.monotonic()
-        # A large model must not spend its time on saving: a twentieth of it at the most.
-        self._checkpoint_every = max(CHECKPOINT_EVERY, 20 * (written - started))
-        self._last_checkpoint = written
-        return path
+                what, at = f"The parameter {name}", (self.at.step, self.at.epoch + 1)
+                raise not_finite(what, *at, "after the step", self.folder)
+        with self.clock.saving():
+            self.at.loss_sum, self.at.loss_count = self._loss_so_far(), float(self.loss_count)
+            return save(self)

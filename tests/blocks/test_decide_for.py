@@ -13,8 +13,9 @@ from torch import Tensor
 from mlexpert.blocks.decisions.cost_sensitive import CostSensitive
 from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.blocks.decisions.macro_f1 import MacroF1
-from mlexpert.blocks.decisions.prior_adjusted import MIN_ROWS_PER_CLASS, TAU_GRID
+from mlexpert.blocks.decisions.prior_adjusted import TAU_GRID
 from mlexpert.blocks.decisions.threshold import Threshold
+from mlexpert.blocks.decisions.tuning import MIN_ROWS_PER_CLASS
 
 
 def draw(counts: list[int], seed: int = 0, apart: float = 2.0) -> tuple[Tensor, Tensor]:
@@ -37,17 +38,35 @@ def every_threshold(
 
 
 @pytest.mark.parametrize("counts", [[190, 60], [60, 190]])
-def test_the_f1_threshold_is_the_best_that_brute_force_finds(counts: list[int]) -> None:
+def test_with_wrong_probabilities_the_f1_threshold_is_the_best_of_all(counts: list[int]) -> None:
     logits, targets = draw(counts, seed=1)
-    rule = Threshold(counts, "f1")
-    chosen = rule.fit(3 * logits, targets)
     positive = int(np.argmin(counts))
-    share = {"pos_label": positive}
-    precision, recall = every_threshold(rule, 3 * logits, targets)
+    logits[:, positive] += 3.0  # claimed far too often, which no temperature mends
+    rule = Threshold(counts, "f1")
+    chosen = rule.fit(logits, targets)
+    precision, recall = every_threshold(rule, logits, targets)
     best = (2 * precision * recall / (precision + recall).clip(1e-9)).max()
-    assert f1_score(targets, rule.decide(3 * logits), **share) == pytest.approx(best)
-    assert chosen.temperature == pytest.approx(3.0, rel=0.4)
-    assert 0.2 < chosen.threshold < 0.7 and "above that of the prior" in chosen.rule
+    decided = rule.decide(logits)
+    assert f1_score(targets, decided, pos_label=positive) == pytest.approx(best)
+    assert chosen.threshold > 0.6 and "F1 on validation is" in chosen.rule
+
+
+@pytest.mark.parametrize("counts", [[200, 60], [400, 40]])
+def test_with_right_probabilities_the_f1_threshold_is_half_of_the_best_f1(
+    counts: list[int],
+) -> None:
+    # Lipton et al. 2014, theorem 1. Labels alone choose thresholds that stray by .1 here.
+    many, classes = draw([100 * count for count in counts], seed=9)
+    p = many.softmax(1)[:, 1].sort(descending=True).values
+    best = (2 * p.cumsum(0) / (1 + torch.arange(len(p)) + p.sum())).max().item()
+    found = []
+    for seed in range(8):
+        rule = Threshold(counts, "f1")
+        chosen = rule.fit(*draw(counts, seed=seed))
+        found.append(chosen.threshold)
+        assert f1_score(classes, rule.decide(many)) > best - 0.03
+    assert np.mean(found) == pytest.approx(best / 2, abs=0.03)
+    assert np.std(found) < 0.06
 
 
 def test_weights_count_as_rows() -> None:
@@ -87,11 +106,11 @@ def test_a_precision_that_is_out_of_reach_is_said_to_be() -> None:
     assert "no threshold reaches a precision of 0.99" in chosen.rule
 
 
-@pytest.mark.parametrize("metric", ["f1", "precision_at_recall", "recall_at_precision"])
+@pytest.mark.parametrize("metric", ["precision_at_recall", "recall_at_precision"])
 def test_few_rows_of_the_rarer_class_keep_the_prior(metric: str) -> None:
     counts = [300, MIN_ROWS_PER_CLASS - 1]
     logits, targets = draw(counts)
-    rule = Threshold([90, 10], metric, at_least=None if metric == "f1" else 0.8)
+    rule = Threshold([90, 10], metric, at_least=0.8)
     chosen = rule.fit(logits, targets)
     assert chosen.threshold == pytest.approx(0.1)
     assert f"{MIN_ROWS_PER_CLASS - 1} validation rows" in chosen.rule
@@ -99,11 +118,26 @@ def test_few_rows_of_the_rarer_class_keep_the_prior(metric: str) -> None:
     assert torch.equal(rule.decide(logits), (p >= 0.1).long())
 
 
+def test_few_rows_of_the_rarer_class_leave_f1_to_the_probabilities() -> None:
+    logits, targets = draw([300, MIN_ROWS_PER_CLASS - 1])
+    rule = Threshold([90, 10], "f1")
+    chosen = rule.fit(logits, targets)
+    assert f"{MIN_ROWS_PER_CLASS - 1} validation rows" in chosen.rule
+    p, decided = rule.probabilities(logits)[:, 1], rule.decide(logits)
+    promised = 2 * p[decided == 1].sum() / (decided.sum() + p.sum())
+    assert chosen.threshold == pytest.approx(promised.item() / 2, abs=0.03)
+    # Whose labels are whose is not looked at.
+    again = Threshold([90, 10], "f1")
+    again.calibration.load_state_dict(rule.calibration.state_dict())
+    again.calibration.fit = lambda *_: None  # type: ignore[method-assign]
+    assert again.fit(logits, targets.flip(0)).threshold == chosen.threshold
+
+
 def test_a_gain_within_its_error_keeps_the_prior() -> None:
-    # Even classes: the prior, one half, is about the best threshold for F1.
-    logits, targets = draw([150, 150], seed=1, apart=4.0)
-    chosen = Threshold([150, 150], "f1").fit(logits, targets)
-    assert chosen.threshold == pytest.approx(0.5) and "standard error" in chosen.rule
+    # Precision is 1 at half the recall: the prior's threshold is as good as any.
+    logits, targets = draw([150, 150], seed=1, apart=6.0)
+    chosen = Threshold([150, 150], "precision_at_recall", at_least=0.5).fit(logits, targets)
+    assert chosen.threshold == pytest.approx(0.5) and "a standard error" in chosen.rule
 
 
 @pytest.mark.parametrize("log_weight", [None, torch.tensor([0.0, math.log(9.0)])])
@@ -119,9 +153,11 @@ def test_probabilities_and_thresholds_are_natural(log_weight: Tensor | None) -> 
     assert chosen.strength is None if log_weight is None else chosen.strength > 0.7
 
 
-def test_macro_f1_takes_the_best_tau_of_the_grid() -> None:
+@pytest.mark.parametrize("claimed", [0.0, 4.0])
+def test_macro_f1_takes_the_best_tau_of_the_grid(claimed: float) -> None:
     counts = [6000, 600, 60]
     logits, targets = draw(counts, apart=1.7)
+    logits[:, 2] += claimed  # of wrong probabilities, labels choose
     rule = MacroF1(counts)
     chosen = rule.fit(logits, targets)
 
@@ -130,12 +166,39 @@ def test_macro_f1_takes_the_best_tau_of_the_grid() -> None:
         return float(f1_score(targets, rule.decide(logits), average="macro"))
 
     found = {tau: score(tau) for tau in TAU_GRID}
-    assert found[chosen.tau] == max(found.values()) > found[1.0]
-    assert "macro F1" in chosen.rule
-    few = MacroF1(counts).fit(logits[:-20], targets[:-20])
-    assert few.tau == 1.0 and "40 validation rows" in few.rule
-    even, even_targets = draw([100, 100, 100], apart=4.0)
-    assert "standard error" in MacroF1([100, 100, 100]).fit(even, even_targets).rule
+    if claimed:
+        assert found[chosen.tau] == max(found.values())
+        assert "macro F1 on validation is" in chosen.rule
+    else:
+        assert found[chosen.tau] > max(found.values()) - 0.02 > found[1.0]
+        assert "2 standard errors" in chosen.rule
+
+
+def test_macro_f1_of_few_rows_is_that_which_probabilities_promise() -> None:
+    counts = [600, 100, 20]
+    logits, targets = draw(counts, apart=2.0)
+    rule = MacroF1(counts)
+    chosen = rule.fit(logits, targets)
+    assert "20 validation rows" in chosen.rule and "if the probabilities are right" in chosen.rule
+    p = rule.probabilities(logits).numpy()
+
+    def promised(tau: float) -> float:  # by sklearn: each row is of each class, by its share
+        rule.tau.fill_(tau)
+        decided = np.repeat(rule.decide(logits).numpy(), 3)
+        return float(
+            f1_score(
+                np.tile(np.arange(3), len(p)), decided, average="macro", sample_weight=p.ravel()
+            )
+        )
+
+    found = {tau: promised(tau) for tau in TAU_GRID}
+    assert found[chosen.tau] == max(found.values()) > found[1.0] + 0.05
+    # Rows by weight are rows.
+    copies = 1 + torch.arange(len(targets)) % 2
+    again = MacroF1(counts).fit(logits, targets, copies.double())
+    many = logits.repeat_interleave(copies, 0), targets.repeat_interleave(copies)
+    assert again.tau == MacroF1(counts).fit(*many).tau
+    assert MacroF1(counts).fit(logits[:0], targets[:0]).tau == 1.0
     with pytest.raises(ValueError, match="at least one training row"):
         MacroF1([3, 0])
 

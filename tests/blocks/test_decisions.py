@@ -10,8 +10,9 @@ from scipy.special import log_softmax
 from torch import Tensor
 
 from mlexpert.blocks.decisions.argmax import Argmax
-from mlexpert.blocks.decisions.prior_adjusted import MIN_ROWS_PER_CLASS, PriorAdjusted
+from mlexpert.blocks.decisions.prior_adjusted import PriorAdjusted
 from mlexpert.blocks.decisions.temperature import fit_temperature, log_probabilities
+from mlexpert.blocks.decisions.tuning import MIN_ROWS_PER_CLASS
 
 
 def draw(num_rows: int, num_classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,25 @@ def test_members_of_an_ensemble_have_their_mean_norms() -> None:
     assert torch.equal(one.decide(same.expand(-1, 3, -1)), one.decide(same[:, 0]))
 
 
+def test_a_joint_rule_decides_on_calibrated_probabilities_as_its_members_on_logits() -> None:
+    weight, bias = head()
+    features = torch.randn(200, 6, dtype=torch.float64)
+    logits = features @ weight.T + bias
+    rule = TauNormalized(4)
+    rule.read(weight, bias)
+    rule.calibration.temperature.fill_(2.5)
+    said = rule.probabilities(logits).log()
+    assert torch.equal(TauNormalized.joint([rule]).decide(said), rule.decide(logits))
+    assert not torch.equal(rule.decide(said), rule.decide(logits))  # the bias has another unit
+
+    other = TauNormalized(4)
+    other.read(2 * weight, -bias)
+    joint = TauNormalized.joint([rule, other])
+    torch.testing.assert_close(joint.norm, 1.2 * rule.norm)  # (1 / 2.5 + 2) / 2
+    torch.testing.assert_close(joint.bias, -0.3 * rule.bias)  # (1 / 2.5 - 1) / 2
+    assert float(rule.calibration.temperature) == 2.5  # and these stay as they were
+
+
 def test_tau_is_tuned_where_every_class_has_rows_enough() -> None:
     """Rows whose classes are told by features alone, and logits that lean to long weights."""
     torch.manual_seed(3)

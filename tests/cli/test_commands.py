@@ -79,7 +79,8 @@ def test_list_and_show(call):
         assert re.search(rf"^ {field['name']} ", out, flags=re.MULTILINE)
 
 
-def test_the_help_of_fit_has_a_flag_for_every_field_with_its_docstring(call):
+def test_the_help_of_fit_has_a_flag_for_every_field_with_its_docstring(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")  # choices on one line, or they stand between the words
     code, out, _ = call("fit", "imbalanced-cls", "--help")
     text = re.sub(r"[\s│]+", "", out)
     assert code == 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlexpert import recipes
-from mlexpert.cli import main
+from mlexpert.cli import main, tables
+from mlexpert.comparison import Comparison
 from mlexpert.errors import RunError
 from mlexpert.recipes.imbalanced_cls.plain import Plain
 from tests.small_data import table
@@ -29,12 +30,16 @@ def call(capsys, monkeypatch, cwd):
     return run
 
 
-def test_one_table_with_a_report_and_code_one_where_a_recipe_failed(call, cwd, monkeypatch):
+def test_one_table_with_a_report_and_code_one_where_a_recipe_failed(call, cwd, capsys, monkeypatch):
     given = ["rows.csv", "--target", "bought", "--seeds", "1", "--quiet", "--run-dir", "c"]
     given += ["--set", "epochs=1", "--set", "batch-size=64", "--metric", "pr_auc"]
     code, out, _ = call(*NAMES, *given)
     assert code == 0 and (cwd / "c" / "report.html").is_file()
     assert "2 recipes compared on validation" in out and "has the best PR-AUC" in out
+    monkeypatch.setenv("COLUMNS", "80")  # also where there is little room, no number is cut
+    tables.comparison(Comparison(cwd / "c"))
+    assert "…" not in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "200")
     assert "Report: c/report.html" in out
     for name in NAMES:
         assert name in out
@@ -52,6 +57,8 @@ def test_one_table_with_a_report_and_code_one_where_a_recipe_failed(call, cwd, m
     ("args", "message"),
     [
         (["rows.csv"], "names only one of them"),
+        ([*NAMES], "the last word is the data, and 'imbalanced-cls/plain' is a recipe"),
+        ([*NAMES, "rows.csv", "--set", "seed=1"], "given by seeds= (--seeds)"),
         (["imbalanced-clss", "rows.csv"], "Did you mean 'imbalanced-cls'?"),
         ([*NAMES, "rows.csv", "--set", "epoch=1"], "Did you mean 'epochs'?"),
         ([*NAMES, "rows.csv", "--set", "epochs=many"], "takes int | None; got 'many'"),

@@ -124,6 +124,19 @@ def test_a_baseline_that_was_named_needs_fewer_comparisons(tmp_path):
     assert f"less that of {PLAIN}" in words
 
 
+def test_a_plain_difference_of_rows_passes_however_many_recipes_there_are(tmp_path):
+    """Holm multiplies the smallest p-value, 2 in the number of resamples, by the comparisons."""
+    kind = replace(SMALL, names=("a", "b"), largest=300, imbalance=2.0)
+    names = [f"family/{number}" for number in range(8)]
+    skills = dict(zip(names, [4.0, *[0.0] * 7], strict=True))
+    root = fake_comparison.write(tmp_path / "c", kind, skills, seeds=[0], varies="rows")
+    found = results(root)
+    assert (found["comparisons"], found["resamples"]) == (28, 1400)
+    adjusted = [one["adjusted"] for one in found["differences"]["pr_auc"]]
+    assert found["best"] == names[0] and max(adjusted) < 0.05
+    assert "1,400 resamples" in Page(render_comparison(root).read_text()).words
+
+
 def test_many_classes_are_drawn_rather_than_listed(tmp_path):
     kind = replace(fake_run.KINDS["hundred"], largest=40, imbalance=4.0, openings=0, epochs=1)
     root = fake_comparison.write(

@@ -167,6 +167,18 @@ def test_which_weights_were_kept_is_said(tmp_path, runs, config, says, says_not)
 
 
 @pytest.mark.usefixtures("no_svg")
+def test_the_epoch_that_was_kept_is_one_of_the_last_stage(tmp_path, runs):
+    run = shutil.copytree(runs["sealed"], tmp_path / "run")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row |= {} if row["split"] == "train_clean" else {"task": int(row["epoch"] > 3)}
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = Page(render(run).read_text(encoding="utf-8")).words
+    kept = "The epoch with the best log loss on validation was kept, of those of the last stage"
+    assert f"{kept}: it began with epoch 4, on the best weights of the one before." in words
+
+
+@pytest.mark.usefixtures("no_svg")
 def test_tampered_ledger_is_said(tmp_path, runs):
     run = shutil.copytree(runs["fashion"], tmp_path / "run")
     ledger = run / "ledger.jsonl"

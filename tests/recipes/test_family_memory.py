@@ -19,7 +19,7 @@ def test_a_step_can_be_made_with_fake_tensors(name, caplog):
     recipe = get(name, batch_size=16)
     shape = (200, 4) if "tabular" in recipe.kinds else (200, 8, 8)
     X = rng.integers(0, 255, shape).astype("uint8" if len(shape) == 3 else "float32")
-    y = (rng.random(200) < 0.2).astype(int)
+    y = rng.choice(3, 200, p=[0.6, 0.2, 0.2])
     with caplog.at_level(logging.WARNING, logger="torch"):
         forecast = predict_memory(recipe, (X, y))
     assert forecast.unpredicted == ""

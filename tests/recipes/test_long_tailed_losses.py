@@ -83,7 +83,7 @@ def test_weights_begin_after_a_fraction_of_training_that_has_a_plan(name: str, k
 
 def test_tau_norm_reads_the_head_of_the_weights_that_are_kept(tmp_path: Path) -> None:
     recipe = get("imbalanced-cls/tau-norm", epochs=2, batch_size=32)
-    fitted = recipe.fit(images(), run_dir=tmp_path, progress=False)
+    fitted = recipe.fit(of_kind("image", 3), run_dir=tmp_path, progress=False)
     weight, bias = weights_of(head_of(fitted.parts.network.model)[2])
     centred = weight[0] - weight[0].mean(dim=0)
     rule = fitted.parts.decide
@@ -92,6 +92,11 @@ def test_tau_norm_reads_the_head_of_the_weights_that_are_kept(tmp_path: Path) ->
     assert float(rule.tau) == pytest.approx(0.7)
     assert "to the power of 0.7:" in fitted.facts["decision"]["rule"]
     assert fitted.facts["decision"]["tau"] == 0  # else the report speaks of the classes' shares
+
+
+def test_tau_norm_is_for_more_than_two_classes() -> None:
+    with pytest.raises(InputError, match="there are 2 classes.*Take imbalanced-cls"):
+        get("imbalanced-cls/tau-norm").fit(images(), progress=False)
 
 
 def test_remix_is_for_images() -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from mlexpert.errors import RunError
 from mlexpert.training import settling
+from mlexpert.training.checkpoint_clock import CheckpointClock
 from mlexpert.training.interrupt import StopSignal
 from mlexpert.training.plan import Plan
 from mlexpert.training.precision import Engine
@@ -73,9 +74,8 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_signal_during_the_exchange_is_kept_for_the_next(tmp_path: Path) -> None:
+def test_a_signal_during_the_exchange_is_kept_for_the_next() -> None:
     """The others did not hear of it yet, so this process must not act alone, nor forget."""
-    here = trainer(tmp_path)
 
     class Two:
         count, is_first = 2, True
@@ -84,8 +84,8 @@ def test_a_signal_during_the_exchange_is_kept_for_the_next(tmp_path: Path) -> No
             os.kill(os.getpid(), signal.SIGTERM)
             return list(values)
 
-    here.processes = Two()
+    clock = CheckpointClock(Two())
     with StopSignal() as stop:
-        assert here._has_to_save(stop) == (False, None)
+        assert clock.is_due(stop) == (False, None)
         assert stop.received is signal.SIGTERM
-        assert here._has_to_save(stop) == (True, signal.SIGTERM)
+        assert clock.is_due(stop) == (True, signal.SIGTERM)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mlexpert.blocks.samplers.class_balanced import class_balanced
-from mlexpert.training import trainer as trainer_module
+from mlexpert.training import checkpoint_clock
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch, Loss, Method
 from mlexpert.training.plan import Plan, Stretch
@@ -164,7 +164,7 @@ SCENARIOS: dict[str, Callable[[Path], object]] = {
 def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    trainer_module.CHECKPOINT_EVERY = 0.0
+    checkpoint_clock.CHECKPOINT_EVERY = 0.0
     folder, *names = Path(sys.argv[1]), *sys.argv[2:]
     for name in names:
         SCENARIOS[name](folder / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -65,3 +66,14 @@ class DecisionRule(nn.Module):
         Only what changes the logits' meaning beside a temperature needs to be undone.
         """
         return copy.deepcopy(self)
+
+    @classmethod
+    def joint(cls, rules: Sequence[Self]) -> Self:
+        """Return a rule, to be fitted, for the mean of the probabilities that several models give.
+
+        Only what a rule knows of its own model needs to be joined: what is chosen is chosen anew.
+
+        Args:
+            rules: Of the models, fitted.
+        """
+        return copy.deepcopy(rules[0])

@@ -2,11 +2,13 @@
 
 F1 punishes a wrongly claimed rare class where balanced accuracy does not, so it asks for less of
 the correction by the prior. Each class is decided for by its probability over its prior to the
-power tau, with the tau of the best macro F1 on validation.
+power tau, with the tau of the highest macro F1 on validation if the probabilities are right. That
+asks no labels, so few rows of a rare class are enough; where validation has 50 rows of every class,
+its labels choose another for a gain above two standard errors.
 
-Paper: Menon et al. 2021, arXiv:2007.07314, equation 8, for the form of the decision.
-Differs from the paper: tau is tuned by F1, only where validation has 50 rows of every class, and
-leaves 1 only for a gain above its standard error.
+Papers: Menon et al. 2021, arXiv:2007.07314, equation 8, for the form of the decision; Lipton et al.
+2014, arXiv:1402.1892, for the F1 that probabilities promise.
+Differs from the papers: tau is chosen by macro F1.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mlexpert.blocks.decisions.calibration import Calibration
 from mlexpert.blocks.decisions.decision import Decision, DecisionRule
-from mlexpert.blocks.decisions.prior_adjusted import MIN_ROWS_PER_CLASS, TAU_GRID
+from mlexpert.blocks.decisions.prior_adjusted import TAU_GRID
+from mlexpert.blocks.decisions.tuning import F1_ERRORS, MIN_ROWS_PER_CLASS, rarest_class
 
 
 class MacroF1(DecisionRule):
@@ -66,7 +70,7 @@ class MacroF1(DecisionRule):
 
     @torch.no_grad()
     def fit(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Decision:
-        """Choose temperature and strength, and tau where validation has rows enough.
+        """Choose temperature and strength, and tau by the probabilities or, with many rows, labels.
 
         Args:
             logits: (N, K) or (N, M, K) of the validation rows.
@@ -77,21 +81,20 @@ class MacroF1(DecisionRule):
             What was chosen and why.
         """
         self.calibration.fit(logits, targets, weights)
-        mass = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights
-        counts = torch.bincount(targets[mass > 0], minlength=len(self.class_counts))
-        rarest = int(counts.min())
-        if rarest < MIN_ROWS_PER_CLASS:
-            tau = 1.0
-            rule = f"tau = 1: the rarest class has {rarest} validation rows, "
-            rule += f"and tau is tuned from {MIN_ROWS_PER_CLASS} upwards"
-        else:
-            log_p = self.calibration.log_probabilities(logits)
-            tau, rule = self._tune(log_p, targets, mass.double())
+        rarest = rarest_class(targets, weights, len(self.class_counts))
+        log_p = self.calibration.log_probabilities(logits)
+        mass = (torch.ones(len(targets)) if weights is None else weights).double()
+        start = self._promised(log_p, mass) if mass.any() else 1.0
+        tau, why = start, f"the rarest class has {rarest} validation rows, "
+        why += f"and labels choose tau from {MIN_ROWS_PER_CLASS} upwards"
+        if rarest >= MIN_ROWS_PER_CLASS:
+            tau, why = self._tune(log_p, targets, mass, start)
+        best = " is the best for macro F1 if the probabilities are right" if tau == start else ""
         self.tau.fill_(tau)
         return Decision(
             temperature=float(self.calibration.temperature),
             tau=tau,
-            rule=rule,
+            rule=f"tau = {tau:g}{best}: {why}",
             rarest_rows=rarest,
             strength=self.calibration.fitted_strength,
         )
@@ -99,18 +102,31 @@ class MacroF1(DecisionRule):
     def _at(self, log_p: Tensor, tau: float) -> Tensor:
         return (log_p - tau * self.log_prior).argmax(dim=-1)
 
-    def _tune(self, log_p: Tensor, targets: Tensor, mass: Tensor) -> tuple[float, str]:
-        """Return the tau of the best macro F1, or 1 where the gain is within its error."""
+    def _promised(self, log_p: Tensor, mass: Tensor) -> float:
+        """Return the tau of the highest macro F1 if the probabilities are right."""
+        p = log_p.double().exp()
+        true = mass @ p  # (K,) rows of each class that are to be expected
+
+        def f1(tau: float) -> float:
+            decided = F.one_hot(self._at(log_p, tau), len(true)) * mass.unsqueeze(1)
+            return float((2 * (p * decided).sum(dim=0) / (true + decided.sum(dim=0))).mean())
+
+        return max(TAU_GRID, key=lambda tau: (f1(tau), -abs(tau - 1.0)))
+
+    def _tune(
+        self, log_p: Tensor, targets: Tensor, mass: Tensor, start: float
+    ) -> tuple[float, str]:
+        """Return the tau of the best macro F1, or `start` where the gain is within its error."""
         size = len(self.class_counts)
         scored = {tau: _scored(self._at(log_p, tau), targets, mass, size) for tau in TAU_GRID}
-        best = max(TAU_GRID, key=lambda tau: (scored[tau][0], -abs(tau - 1.0)))
-        gain = scored[best][0] - scored[1.0][0]
+        best = max(TAU_GRID, key=lambda tau: (scored[tau][0], -abs(tau - start)))
+        gain = scored[best][0] - scored[start][0]
         # Both are judged on the same rows, so the error is that of the paired difference.
-        error = float((scored[best][1] - scored[1.0][1]).square().sum().sqrt())
-        if gain <= error:
-            why = f"no other of {len(TAU_GRID)} values was better by more than a standard error"
-            return 1.0, f"tau = 1: {why}"
-        return best, f"tau = {best:g}: macro F1 on validation is {gain:.3f} above that of tau = 1"
+        error = float((scored[best][1] - scored[start][1]).square().sum().sqrt())
+        if gain <= F1_ERRORS * error:
+            errors = f"{F1_ERRORS:g} standard errors"
+            return start, f"no other of {len(TAU_GRID)} values was better by more than {errors}"
+        return best, f"macro F1 on validation is {gain:.3f} above that of tau = {start:g}"
 
 
 def _scored(

@@ -20,10 +20,9 @@ from torch import Tensor
 
 from mlexpert.blocks.decisions.decision import Decision, DecisionRule
 from mlexpert.blocks.decisions.temperature import fit_temperature, log_probabilities
+from mlexpert.blocks.decisions.tuning import MIN_ROWS_PER_CLASS, rarest_class, tuned
 
 TAU_GRID = tuple(step / 4 for step in range(9))
-MIN_ROWS_PER_CLASS = 50
-"""Below this a tuned threshold follows noise: it strayed by .06 to .08 over mammography's folds."""
 
 
 class PriorAdjusted(DecisionRule):
@@ -67,9 +66,10 @@ class PriorAdjusted(DecisionRule):
 
     def decide(self, logits: Tensor) -> Tensor:
         """Return the chosen class (N,) of logits (N, K) or (N, M, K)."""
-        return (log_probabilities(logits, self.temperature) - self.tau * self.log_prior).argmax(
-            dim=-1
-        )
+        return self._decided(log_probabilities(logits, self.temperature), self.tau)
+
+    def _decided(self, log_p: Tensor, tau: Tensor | float) -> Tensor:
+        return (log_p - tau * self.log_prior).argmax(dim=-1)
 
     @torch.no_grad()
     def fit(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Decision:
@@ -84,45 +84,21 @@ class PriorAdjusted(DecisionRule):
             What was chosen and why.
         """
         self.temperature.fill_(fit_temperature(logits, targets, weights))
-        mass = torch.ones(len(targets), dtype=torch.float64) if weights is None else weights
-        counts = torch.bincount(targets[mass > 0], minlength=len(self.log_prior))
-        rarest = int(counts.min())
-        if rarest < MIN_ROWS_PER_CLASS:
-            tau = 1.0
-            rule = (
-                f"tau = 1: the rarest class has {rarest} validation rows, "
-                f"and tau is tuned from {MIN_ROWS_PER_CLASS} upwards"
-            )
-        else:
+        size = len(self.log_prior)
+        rarest = rarest_class(targets, weights, size)
+        tau, why = 1.0, f"the rarest class has {rarest} validation rows, "
+        why += f"and tau is tuned from {MIN_ROWS_PER_CLASS} upwards"
+        if rarest >= MIN_ROWS_PER_CLASS:
             log_p = log_probabilities(logits, self.temperature)
-            tau, rule = self._tune(log_p, targets, mass.double())
+            decided = {tau: self._decided(log_p, tau) for tau in TAU_GRID}
+            tau, gain = tuned(decided, targets, weights, default=1.0, num_classes=size)
+            why = f"balanced accuracy on validation is {gain:.3f} above that of tau = 1"
+            if tau == 1.0:
+                why = f"no other of {len(TAU_GRID)} values was better by more than a standard error"
         self.tau.fill_(tau)
-        return Decision(temperature=float(self.temperature), tau=tau, rule=rule, rarest_rows=rarest)
-
-    def _tune(self, log_p: Tensor, targets: Tensor, mass: Tensor) -> tuple[float, str]:
-        """Return the tau of the best balanced accuracy, or 1 where the gain is within its error."""
-        hits = {tau: (log_p - tau * self.log_prior).argmax(dim=1) == targets for tau in TAU_GRID}
-        in_class = _sum_per_class(mass, targets, len(self.log_prior))
-
-        def mean(values: Tensor) -> Tensor:  # (N,) to (K,)
-            return _sum_per_class(values * mass, targets, len(in_class)) / in_class
-
-        recall = {tau: mean(hit.double()).mean() for tau, hit in hits.items()}
-        best = max(TAU_GRID, key=lambda tau: (float(recall[tau]), -abs(tau - 1.0)))
-        # The two rules are judged on the same rows, so the error is that of their paired
-        # difference; weights leave as many rows as would vary as much alone (Kish 1965).
-        change = hits[best].double() - hits[1.0].double()
-        variance = mean(change.square()) - mean(change).square()
-        rows = in_class.square() / _sum_per_class(mass.square(), targets, len(in_class))
-        error = (variance / rows).sum().sqrt() / len(in_class)
-        gain = float(recall[best] - recall[1.0])
-        if gain <= float(error):
-            why = f"no other of {len(TAU_GRID)} values was better by more than a standard error"
-            return 1.0, f"tau = 1: {why}"
-        why = f"balanced accuracy on validation is {gain:.3f} above that of tau = 1"
-        return best, f"tau = {best:g}: {why}"
-
-
-def _sum_per_class(values: Tensor, targets: Tensor, num_classes: int) -> Tensor:
-    """Return the sum (K,) of `values` (N,) over the rows of each class."""
-    return values.new_zeros(num_classes).index_add_(0, targets, values)
+        return Decision(
+            temperature=float(self.temperature),
+            tau=tau,
+            rule=f"tau = {tau:g}: {why}",
+            rarest_rows=rarest,
+        )

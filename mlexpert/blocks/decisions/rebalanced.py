@@ -11,6 +11,7 @@ Differs from the paper: see `calibration.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -60,6 +61,18 @@ class Rebalanced(DecisionRule):
         """Return the rule at temperature and strength 1."""
         assert self.calibration.log_weight is not None
         return Rebalanced(self.class_counts, self.calibration.log_weight)
+
+    @classmethod
+    def joint(cls, rules: Sequence[Self]) -> Self:
+        """Return a rule whose weights are what these take off in the mean, each by its strength.
+
+        Put back on natural probabilities, they give what the members decide by: their own logits.
+        """
+        taken_off = []
+        for rule in rules:
+            assert rule.calibration.log_weight is not None
+            taken_off.append(rule.calibration.strength * rule.calibration.log_weight)
+        return cls(rules[0].class_counts, torch.stack(taken_off).mean(dim=0))
 
     def fit(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Decision:
         """Choose temperature and strength; arguments as in `DecisionRule.fit`."""

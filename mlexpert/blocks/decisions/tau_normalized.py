@@ -6,10 +6,15 @@ takes the norms out of a linear head's logits; probabilities stay those of the n
 Paper: Kang et al. 2020, arXiv:1910.09217, section 4.2, equation 4: w_k / ||w_k||^tau, no bias.
 Differs from the paper: weights and logits are centred over the classes first, which changes no
 probability, so that the rule is one of probabilities too. An ensemble has the mean norms and biases
-of its members. Between two classes centred weights have one norm, and only the bias goes.
+of its members. It is for three classes or more: the centred weights of two are opposite, and of one
+norm. (The paper's are nearly so: the softmax's gradients add up to 0 over the classes.)
 """
 
 from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -104,3 +109,12 @@ class TauNormalized(DecisionRule):
             rule=f"logits over the norms of the head's weights to the power of {tau:g}: {why}",
             rarest_rows=rarest,
         )
+
+    @classmethod
+    def joint(cls, rules: Sequence[Self]) -> Self:
+        """Return a rule with the mean norms and biases, in the units of calibrated logits."""
+        joint = copy.deepcopy(rules[0])
+        temperature = torch.stack([rule.calibration.temperature for rule in rules]).unsqueeze(1)
+        joint.norm = (torch.stack([rule.norm for rule in rules]) / temperature).mean(dim=0)
+        joint.bias = (torch.stack([rule.bias for rule in rules]) / temperature).mean(dim=0)
+        return joint

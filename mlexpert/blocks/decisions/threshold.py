@@ -1,12 +1,14 @@
 """A threshold on the probability of the rarer of two classes, chosen on validation by a metric.
 
 The metric is F1, or precision while recall is at least a number, or recall while precision is.
-Below 50 validation rows of the rarer class a tuned threshold follows noise, and the class's share
-of the training rows is the threshold: deciding for what is more probable than usual. Above that,
-the threshold leaves the prior only for a gain above its standard error, or to hold what must be
-held.
+Below 50 validation rows of the rarer class a threshold that is tuned by them follows noise, so the
+threshold is one that asks no labels. For F1 it is that of the highest F1 if the probabilities are
+right, which all rows have a say in. For the others it is the class's share of the training rows:
+deciding for what is more probable than usual. From 50 on, the threshold leaves that one for a gain
+above its standard error (for F1 two of them), or to hold what must be held.
 
-Paper: Lipton et al. 2014, arXiv:1402.1892, for why F1 asks for another threshold than one half.
+Paper: Lipton et al. 2014, arXiv:1402.1892, for the F1 that probabilities promise, and why it asks
+for another threshold than one half.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from mlexpert.blocks.decisions.calibration import Calibration
 from mlexpert.blocks.decisions.decision import Decision, DecisionRule
-from mlexpert.blocks.decisions.prior_adjusted import MIN_ROWS_PER_CLASS
+from mlexpert.blocks.decisions.tuning import F1_ERRORS, MIN_ROWS_PER_CLASS
 
 ThresholdMetric = Literal["f1", "precision_at_recall", "recall_at_precision"]
 _WORDS = {"f1": "F1", "precision_at_recall": "precision", "recall_at_precision": "recall"}
@@ -104,20 +106,16 @@ class Threshold(DecisionRule):
         counted = mass > 0
         rows = torch.bincount(targets[counted], minlength=2)
         positives = int(rows[self.positive])
-        prior = self._prior()
-        self.log_odds.fill_(prior)
-        said = f"the rarer class from a probability of {_probability(prior):.3g} on, its share of "
-        said += "the training rows: "
-        if positives < MIN_ROWS_PER_CLASS:
-            rule = f"{said}it has {positives} validation rows, and the threshold is tuned from "
-            rule += f"{MIN_ROWS_PER_CLASS} upwards"
-        else:
-            odds = self._odds(logits)[counted].double()
-            is_positive = targets[counted] == self.positive
-            found = self._tune(odds, is_positive, mass[counted].double(), prior)
-            self.log_odds.fill_(found[0])
-            rule = f"the rarer class from a probability of {_probability(found[0]):.3g} on: "
-            rule = (said if found[0] == prior else rule) + found[1]
+        odds = self._odds(logits)[counted].double()
+        mass = mass[counted].double()
+        start, reason = self._start(odds, mass)
+        found, why = start, f"it has {positives} validation rows, and the threshold is tuned from "
+        why += f"{MIN_ROWS_PER_CLASS} upwards"
+        if positives >= MIN_ROWS_PER_CLASS:
+            found, why = self._tune(odds, targets[counted] == self.positive, mass, start)
+        self.log_odds.fill_(found)
+        rule = f"the rarer class from a probability of {_probability(found):.3g} on"
+        rule += f"{reason if found == start else ''}: {why}"
         return Decision(
             temperature=float(self.calibration.temperature),
             tau=0.0,
@@ -136,39 +134,49 @@ class Threshold(DecisionRule):
         log_p = self.calibration.log_probabilities(logits)
         return log_p[:, self.positive] - log_p[:, 1 - self.positive]
 
+    def _start(self, odds: Tensor, mass: Tensor) -> tuple[float, str]:
+        """Return the threshold that asks no labels, and in words what it is."""
+        if self.metric != "f1" or not len(odds):
+            return self._prior(), ", its share of the training rows"
+        promised = _curve(odds, odds.sigmoid(), mass)
+        best = float(promised.threshold[promised.f1.argmax()])
+        return best, ", which is the best for F1 if the probabilities are right"
+
     def _tune(
-        self, odds: Tensor, is_positive: Tensor, mass: Tensor, prior: float
+        self, odds: Tensor, is_positive: Tensor, mass: Tensor, start: float
     ) -> tuple[float, str]:
         """Return the threshold and why it was chosen; all rows have a weight above 0."""
         curve = _curve(odds, is_positive, mass)
-        at_prior = _Point.of(odds >= prior, is_positive, mass)
+        at_start = _Point.of(odds >= start, is_positive, mass)
         held, wanted = curve.recall, curve.precision
-        prior_held, prior_wanted = at_prior.recall, at_prior.precision
+        start_held, start_wanted = at_start.recall, at_start.precision
         if self.metric == "recall_at_precision":
             held, wanted = wanted, held
-            prior_held, prior_wanted = prior_wanted, prior_held
+            start_held, start_wanted = start_wanted, start_held
         if self.at_least is None:
-            wanted, prior_wanted, prior_holds = curve.f1, at_prior.f1, True
+            wanted, start_wanted, start_holds = curve.f1, at_start.f1, True
         else:
             wanted = torch.where(held >= self.at_least, wanted, -1.0)
-            prior_holds = prior_held >= self.at_least
+            start_holds = start_held >= self.at_least
             if (wanted < 0).all():  # recall can be 1, so this is about precision
                 best = int(held.argmax())
                 why = f"no threshold reaches a precision of {self.at_least:g} on validation, and "
                 return float(curve.threshold[best]), f"{why}{float(held[best]):.3f} is the highest"
         best = int(wanted.argmax())
         threshold, name = float(curve.threshold[best]), _WORDS[self.metric]
-        gain = float(wanted[best]) - prior_wanted
+        gain = float(wanted[best]) - start_wanted
         holding = ""
         if self.at_least is not None:
             kept = "precision" if name == "recall" else "recall"
             holding = f", while {kept} is at least {self.at_least:g}"
-        if not prior_holds:
+        if not start_holds:
             return threshold, f"{name} on validation is {float(wanted[best]):.3f}{holding}"
-        error = _error(self.metric, odds, threshold, prior, is_positive, mass)
-        if gain <= error:
-            return prior, f"no other threshold was better by more than a standard error{holding}"
-        return threshold, f"{name} on validation is {gain:.3f} above that of the prior{holding}"
+        least = F1_ERRORS if self.metric == "f1" else 1.0
+        if gain <= least * _error(self.metric, odds, threshold, start, is_positive, mass):
+            errors = "a standard error" if least == 1 else f"{least:g} standard errors"
+            return start, f"no other threshold was better by more than {errors}{holding}"
+        above = f"that from {_probability(start):.3g} on"
+        return threshold, f"{name} on validation is {gain:.3f} above {above}{holding}"
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,13 @@ class _Curve:
 
 
 def _curve(odds: Tensor, is_positive: Tensor, mass: Tensor) -> _Curve:
-    """Return what every threshold that tells rows apart does, the highest first."""
+    """Return what every threshold that tells rows apart does, the highest first.
+
+    Args:
+        odds: (N,) log odds of the positive class.
+        is_positive: (N,) whether a row is; or how probably, for what is to be expected.
+        mass: (N,) weights of the rows.
+    """
     odds, order = odds.sort(descending=True)
     is_positive, mass = is_positive[order], mass[order]
     last = torch.cat([odds[1:] != odds[:-1], torch.tensor([True])])  # of several equal rows
@@ -216,7 +230,7 @@ def _error(
     metric: ThresholdMetric,
     odds: Tensor,
     threshold: float,
-    prior: float,
+    start: float,
     is_positive: Tensor,
     mass: Tensor,
 ) -> float:
@@ -236,7 +250,7 @@ def _error(
         total = lower.sum().clamp_min(torch.finfo(torch.float64).tiny)
         return (upper - upper.sum() / total * lower) / total
 
-    change = influence(odds >= threshold) - influence(odds >= prior)
+    change = influence(odds >= threshold) - influence(odds >= start)
     return float(change.square().sum().sqrt())
 
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlexpert.blocks.samplers.balanced_bags import bagged_order, balanced_bags
+from mlexpert.blocks.samplers.class_balanced import balanced_log_weight
 from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.examples import Kind
 from mlexpert.data.schema import Schema
@@ -54,8 +55,7 @@ class BalancedBagging(ClassificationRecipe):
         """Assemble the ensemble with the bags of its members, whose prior is then taken out."""
         network = table_network(schema, members=self.members)
         method = Bagged(schema.num_examples, self.members, bootstrap=self.bootstrap)
-        counts = torch.tensor(schema.class_counts, dtype=torch.float64)
-        log_weight = -(counts * len(counts) / counts.sum()).log()
+        log_weight = balanced_log_weight(schema.class_counts)
         parts = self.parts(schema, network, method, log_weight=log_weight)
         return replace(parts, order=method.order, resample=method.draw_bags)
 

@@ -5,8 +5,9 @@ So the network is trained plainly, then its features are frozen and a new head i
 with every class as often as another. Probabilities are put back to the natural prior.
 
 Paper: Kang et al. 2020, arXiv:1910.09217, section 4.1; sampling by equation 1 with q = 0.
-Differs from the paper: the new head starts from the first weights of the old one; the best epoch of
-either stage is kept; statistics of BatchNorm stay those of the first stage.
+Differs from the paper: the new head starts from the first weights of the old one; the features are
+those of the first stage's best epoch, and the best epoch of the second is kept; statistics of
+BatchNorm stay those of the first.
 Results: benchmarks/imbalanced_cls/results.md
 """
 

@@ -1,7 +1,8 @@
 """Tau-normalisation: train plainly, then divide each logit by a power of its weights' norm.
 
-Weights of frequent classes grow longer. Decisions follow the logits of w_k / ||w_k||^tau without
-bias; probabilities stay those of the network as it was trained, calibrated.
+Weights of frequent classes grow longer, where there are three or more. Decisions follow the logits
+of w_k / ||w_k||^tau without bias; probabilities stay those of the network as it was trained,
+calibrated.
 
 Paper: Kang et al. 2020, arXiv:1910.09217, section 4.2, equation 4.
 Differs from the paper: weights are centred over the classes first; tau is 0.7 where a class has
@@ -21,6 +22,7 @@ from mlexpert.blocks.decisions.tau_normalized import TauNormalized
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.errors import InputError
 from mlexpert.networks.heads import head_of, weights_of
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Task
@@ -34,6 +36,16 @@ class TauNorm(ClassificationRecipe):
 
     name: ClassVar[str] = "imbalanced-cls/tau-norm"
     version: ClassVar[int] = 1
+
+    def accept(self, schema: Schema) -> None:
+        """Refuse data that the recipe is not for, such as two classes."""
+        super().accept(schema)
+        if schema.num_classes < 3:
+            raise InputError(
+                f"{self.name} takes out how much longer the weights of one class are than those of "
+                f"another, and there are {schema.num_classes} classes: the weights of two are "
+                "opposite, and as long. Take imbalanced-cls."
+            )
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network, cross-entropy and the normalised decision.
