@@ -195,7 +195,7 @@ def _speed(frame: pd.DataFrame) -> list[str]:
     return [
         "## Seconds of SMOTE and an epoch",
         "The same network, batch size and encoded rows, in turn and each in a process of its own; "
-        "medians over rounds. Times as fast: the CPU seconds of imbalanced-learn with a DataLoader loop in fp32 "
-        "over those of the row, in each round.",
+        "medians over rounds. Times as fast: the CPU seconds of imbalanced-learn with a DataLoader "
+        "loop in fp32 over those of the row, in each round.",
         *parts,
     ]
