@@ -99,7 +99,12 @@ class Words:
     def caution(self) -> str:
         """Return what is to be kept in mind with these numbers."""
         sentences = []
-        part = self.results["part"]
+        part, baseline = self.results["part"], self.facts["baseline"]
+        if baseline is not None and baseline != self.results["reference"]:
+            sentences.append(
+                f"The baseline {baseline} lacks a run, so the others are compared with the best of "
+                "those that have all theirs."
+            )
         if part == "validation":
             sentences.append(
                 "Validation is what epochs and decision rules were chosen on, so its numbers are a "

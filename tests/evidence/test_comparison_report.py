@@ -114,6 +114,13 @@ def test_recalls_are_means_over_the_seeds(folder, page):
         assert name in page.words
 
 
+def test_a_baseline_that_lacks_a_run_is_not_replaced_in_silence(tmp_path):
+    root = fake_comparison.write(tmp_path / "c", SMALL, baseline=FOCAL, lost=[(FOCAL, 1)])
+    said = f"The baseline {FOCAL} lacks a run, so the others are compared with the best"
+    assert said in Page(render_comparison(root).read_text()).words
+    assert results(root)["reference"] == ADJUSTED and results(root)["chosen"]
+
+
 def test_a_baseline_that_was_named_needs_fewer_comparisons(tmp_path):
     kind = replace(SMALL, names=("a", "b", "c"), largest=100)
     root = fake_comparison.write(tmp_path / "c", kind, baseline=PLAIN)
