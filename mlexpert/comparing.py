@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from mlexpert import __version__
 from mlexpert.admission import Admitted, admit, metrics_for
-from mlexpert.comparison import COMPARISON, Comparison, read_comparison
+from mlexpert.comparison import COMPARISON, Comparison
+from mlexpert.comparison_folder import ComparisonFolder, gone_on_with, identity_of, new_folder
 from mlexpert.entrants import Entrant, entrants_of
 from mlexpert.errors import InputError, RunError
 from mlexpert.evidence.comparison_results import Part, metric_scores, results_of
@@ -24,10 +23,8 @@ from mlexpert.evidence.record import RunRecord, read_run
 from mlexpert.evidence.repeats import Varies
 from mlexpert.fitted import Fitted
 from mlexpert.preparation import Roles
-from mlexpert.recipe_card import hash_of
 from mlexpert.run_dir import now
 from mlexpert.training.interrupt import Interrupted
-from mlexpert.training.tracking import write_json
 
 
 def compare(
@@ -109,7 +106,7 @@ def compare(
         raise InputError(f"baseline={baseline!r} takes no part; it is one of: {', '.join(names)}.")
     if final_test is not None and not admitted.has_test:
         raise InputError("final_test: there is no test split, as test=0; nothing can be opened.")
-    path = Path(run_dir) if run_dir is not None else _new_folder(names)
+    path = Path(run_dir) if run_dir is not None else new_folder(names)
     about = {
         "seeds": numbers,
         "metrics": chosen,
@@ -117,10 +114,10 @@ def compare(
         "final_test": final_test,
         "objective": admitted.schema.objective,
         "data": admitted.facts,
-        "recipes": {one.name: _identity(one) for one in admitted.entrants},
+        "recipes": {one.name: identity_of(one) for one in admitted.entrants},
         "left_out": admitted.left_out,
     }
-    folder = _Folder(path, _go_on(path, about))
+    folder = ComparisonFolder(path, gone_on_with(path, about))
 
     def fit(one: Entrant, seed: int, place: Path) -> Fitted:
         return replace(one.recipe, seed=seed).fit(
@@ -150,95 +147,8 @@ def seeds_of(seeds: int | Sequence[int]) -> list[int]:
     return [int(one) for one in numbers]
 
 
-@dataclass
-class _Folder:
-    """The folder of a comparison and what its `comparison.json` says so far."""
-
-    path: Path
-    facts: dict[str, Any]
-
-    def place(self, one: Entrant, seed: int) -> Path:
-        """Return the run folder of a recipe and seed."""
-        return self.path / one.folder / str(seed)
-
-    def note(self, run: dict[str, Any]) -> None:
-        """Write down how a run ended."""
-        self.update(runs=[*self.facts["runs"], run])
-
-    def update(self, **facts: Any) -> None:
-        """Write further facts."""
-        self.facts |= facts
-        write_json(self.path / COMPARISON, self.facts)
-
-
-def _new_folder(names: Sequence[str]) -> Path:
-    families = {name.split("/")[0] for name in names}
-    what = f"-{families.pop()}" if len(families) == 1 else ""
-    safe = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in what)
-    stem = f"compare{safe}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
-    path, number = Path("runs") / stem, 2
-    while path.exists():
-        path, number = Path("runs") / f"{stem}-{number}", number + 1
-    return path
-
-
-def _identity(one: Entrant) -> dict[str, Any]:
-    """Return what makes a recipe of the comparison this one."""
-    recipe = one.recipe
-    config = {name: value for name, value in recipe.config().items() if name != "seed"}
-    return {
-        "recipe": recipe.name,
-        "version": recipe.version,
-        "source_hash": hash_of(type(recipe)),
-        "config": config,
-        "folder": one.folder,
-    }
-
-
-def _go_on(path: Path, about: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of a new comparison, or of one that is gone on with in this folder.
-
-    Raises:
-        InputError: If the folder holds something else, or a comparison of other data or settings.
-    """
-    known = {**about, "mlexpert": __version__, "status": "running", "started": now(), "runs": []}
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return known
-    earlier = read_comparison(path)
-    differences = []
-    if earlier["data"]["fingerprint"] != about["data"]["fingerprint"]:
-        differences.append("the data")
-    if earlier["data"]["roles"] != _as_json(about["data"]["roles"]):
-        differences.append("the roles of the columns")
-    for name, one in about["recipes"].items():
-        before = earlier["recipes"].get(name)
-        if before is None:
-            continue
-        one = _as_json(one)
-        for key in ("recipe", "version", "source_hash"):
-            if before[key] != one[key]:
-                differences.append(f"{key} of {name}")
-        for field in sorted(before["config"].keys() | one["config"].keys()):
-            there, here = before["config"].get(field), one["config"].get(field)
-            if there != here:
-                differences.append(f"{name}: {field} is {there} there, {here} here")
-    if differences:
-        raise InputError(
-            f"{path} holds another comparison; it differs in {'; '.join(differences)}. "
-            "Choose another run_dir."
-        )
-    return {**known, "started": earlier["started"]}
-
-
-def _as_json(value: Any) -> Any:
-    """Return a value as it comes back from JSON."""
-    if isinstance(value, Mapping):
-        return {str(key): _as_json(one) for key, one in value.items()}
-    return [_as_json(one) for one in value] if isinstance(value, list | tuple) else value
-
-
 def _fit_all(
-    folder: _Folder,
+    folder: ComparisonFolder,
     admitted: Admitted,
     seeds: Sequence[int],
     fit: Any,
@@ -308,7 +218,7 @@ def _failure(error: Exception) -> dict[str, str]:
     return {"error": f"{type(error).__name__}: {error}", "traceback": "".join(lines)}
 
 
-def _conclude(folder: _Folder, admitted: Admitted, roles: Roles) -> None:
+def _conclude(folder: ComparisonFolder, admitted: Admitted, roles: Roles) -> None:
     """Read the finished runs, and write what they say together."""
     facts = folder.facts
     finished = [run for run in facts["runs"] if run["status"] == "finished"]
