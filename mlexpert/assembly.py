@@ -16,9 +16,8 @@ from mlexpert.data.finding import worst_of_each
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
 from mlexpert.preparation import Prepared, Roles, heed, prepare, prepare_folds
-from mlexpert.recipe import Parts, Recipe
-from mlexpert.training.method import Task
-from mlexpert.training.plan import Data, Plan, Stage, Stretch
+from mlexpert.recipe import Encoded, Parts, Recipe
+from mlexpert.training.plan import Data, Plan, Stretch
 
 
 @dataclass(frozen=True)
@@ -27,30 +26,27 @@ class Assembled:
 
     Attributes:
         parts: What the recipe built.
-        train: What is trained on: the training rows, resampled where the recipe does that.
-        validation: The rows by which epochs are compared and decisions are made.
+        rows: What is trained on, and by what epochs are compared and decisions are made.
         plan: In what pieces to train.
-        stages: How to train, one stage after the other.
-        class_counts: (K,) training rows of each class.
+        stream: What the trainer is given, one stretch after the other.
         unsampled: The training rows as they came.
     """
 
     parts: Parts
-    train: Data
-    validation: Data
+    rows: Encoded
     plan: Plan
-    stages: tuple[Stage, ...]
-    class_counts: Tensor
+    stream: tuple[Stretch, ...]
     unsampled: Data
 
     @property
-    def stream(self) -> tuple[Stretch, ...]:
-        """What the trainer is given: every stage is a task on the same rows."""
-        data, own = (self.train, self.validation), self.parts.evaluate
-        return tuple(
-            Stretch(Task(number, self.class_counts), *data, stage.evaluate or own, stage)
-            for number, stage in enumerate(self.stages)
-        )
+    def train(self) -> Data:
+        """The training rows, resampled where the recipe does that."""
+        return self.rows.train
+
+    @property
+    def validation(self) -> Data:
+        """The validation rows."""
+        return self.rows.validation
 
 
 def read_for(
@@ -96,18 +92,18 @@ def assemble(
     """Build the parts of a settled recipe and encode its data; this draws the first weights."""
     schema, splits = prepared.schema, prepared.splits
     parts = recipe.build(schema)
-    rows = _encode(parts, splits.train, schema)
-    assert recipe.epochs is not None, "a recipe is settled before it trains"
-    first = Stage(recipe.epochs, parts.optimizer, parts.schedule, parts.order)
-    return Assembled(
-        parts,
-        train=rows if parts.resample is None else parts.resample(rows, schema, recipe.seed),
-        validation=_encode(parts, splits.validation, schema),
-        plan=_plan(recipe, parts, progress=progress, profile=profile),
-        stages=(first, *parts.stages),
-        class_counts=torch.tensor(schema.class_counts),
-        unsampled=rows,
+    unsampled = _encode(parts, splits.train, schema)
+    rows = Encoded(
+        unsampled if parts.resample is None else parts.resample(unsampled, schema, recipe.seed),
+        _encode(parts, splits.validation, schema),
+        *(_tasks(part) for part in (splits.train, splits.validation)),
     )
+    plan = _plan(recipe, parts, progress=progress, profile=profile)
+    return Assembled(parts, rows, plan, recipe.stretches(parts, schema, rows), unsampled)
+
+
+def _tasks(examples: Examples) -> Tensor | None:
+    return None if examples.tasks is None else torch.from_numpy(examples.tasks)
 
 
 def _encode(parts: Parts, examples: Examples, schema: Schema) -> Data:

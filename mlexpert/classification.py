@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, Self
@@ -24,12 +23,9 @@ from mlexpert.blocks.schedules import Schedule, constant, warmup_cosine
 from mlexpert.blocks.scores import classification_scores
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
-from mlexpert.networks.images import image_network
-from mlexpert.networks.tables import table_network
-from mlexpert.networks.texts import text_network
-from mlexpert.recipe import Network, Parts, Recipe
-from mlexpert.training.cross_entropy import moved
-from mlexpert.training.method import Batch, Method
+from mlexpert.network_recipe import NetworkRecipe
+from mlexpert.recipe import Network, Parts
+from mlexpert.training.method import Method
 
 
 @dataclass(frozen=True)
@@ -47,28 +43,9 @@ class Defaults:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationRecipe(Recipe):
+class ClassificationRecipe(NetworkRecipe):
     """A recipe for image, text or tabular rows with one label each."""
 
-    backbone: str = "auto"
-    """auto: a small ResNet (images), a small transformer (text) or an ensemble (tables). Or the
-    name of a timm model for images, the name or folder of a transformers encoder for text."""
-    pretrained: bool = False
-    """Start a timm model from its published weights; needs a hub within reach. An encoder for text
-    always does."""
-    depth: int | None = None
-    """Layers of the small ResNet for images, 6n + 2. None: 8."""
-    image_size: int | None = None
-    """Height and width in pixels that images are resized to. None: their own where it is one size,
-    up to 256."""
-    max_length: int = 256
-    """Tokens of a text that are read; the rest is cut off."""
-    shift: int | None = None
-    """Largest random shift of a training image, in pixels. None: the recipe's own choice for its
-    size."""
-    flip: bool = False
-    """Mirror training images at random; not for digits, letters, or anything else where left and
-    right matter."""
     warmup: float = 0.1
     """Fraction of training in which the learning rate rises; not for tables, whose rate is constant
     until patience ends."""
@@ -108,13 +85,6 @@ class ClassificationRecipe(Recipe):
             self.require(given == needed, name, f"{wanted} with decide_for={self.decide_for!r}")
         if self.cost is not None:
             _check_cost(self.name, self.cost)
-        is_depth = self.depth is None or (self.depth >= 8 and self.depth % 6 == 2)
-        self.require(is_depth, "depth", "6n + 2: 8, 14, 20, 26, 32, ...")
-        own = self.depth is None or self.backbone == "auto"
-        self.require(own, "depth", f"None, as backbone={self.backbone!r} has its own")
-        self.require(self.image_size is None or self.image_size >= 1, "image_size", "at least 1")
-        self.require(self.max_length >= 1, "max_length", "at least 1")
-        self.require(self.shift is None or self.shift >= 0, "shift", "0 or more")
         self.require(0 <= self.warmup < 1, "warmup", "a fraction of 0 or more and below 1")
         self.require(0 < self.layer_decay <= 1, "layer_decay", "above 0 and at most 1")
 
@@ -124,12 +94,7 @@ class ClassificationRecipe(Recipe):
         Raises:
             InputError: If a field for images is set for other rows.
         """
-        for name in ("shift", "flip", "pretrained", "image_size", "depth"):
-            given = getattr(self, name)
-            if given and schema.kind != "image":
-                raise InputError(
-                    f"{name}={given!r} is for images, and these rows are {schema.kind}."
-                )
+        self.refuse_fields_of_images(schema)
         defaults = _defaults(schema)
         own = {name: getattr(self, name) for name in Defaults.__dataclass_fields__}
         filled = {
@@ -154,32 +119,6 @@ class ClassificationRecipe(Recipe):
     def schedule(self, schema: Schema) -> Schedule:
         """Return warm-up and cosine for images and text, and a constant rate for tables."""
         return constant() if schema.kind == "tabular" else warmup_cosine(self.warmup)
-
-    def network(self, schema: Schema) -> Network:
-        """Return the network for this kind of input.
-
-        Raises:
-            InputError: If the backbone's name is unknown for this kind of input.
-        """
-        if schema.kind == "image":
-            return image_network(
-                schema,
-                backbone=self.backbone,
-                image_size=self.image_size,
-                depth=self.depth or 8,
-                pretrained=self.pretrained,
-            )
-        if schema.kind == "text":
-            return text_network(schema, backbone=self.backbone, max_length=self.max_length)
-        if self.backbone != "auto":
-            raise InputError(
-                f"backbone={self.backbone!r}: a table has one network; leave backbone at 'auto'."
-            )
-        return table_network(schema)
-
-    def augmentation(self) -> Callable[[Batch], Batch]:
-        """Return what moves and mirrors the images of a batch; other inputs stay as they are."""
-        return partial(moved, shift=self.shift or 0, flip=self.flip)
 
     def parts(
         self,

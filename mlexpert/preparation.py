@@ -16,7 +16,7 @@ from mlexpert.data.examples import Examples
 from mlexpert.data.folds import fold_splits
 from mlexpert.data.intake import read
 from mlexpert.data.leakage import Finding, audit
-from mlexpert.data.schema import Schema, describe
+from mlexpert.data.schema import Schema
 from mlexpert.data.splits import Splits, split
 from mlexpert.errors import InputError
 from mlexpert.recipe import Recipe
@@ -87,7 +87,7 @@ def prepare_folds(recipe: Recipe, ds: Any, roles: Roles, folds: int) -> list[Pre
 
 
 def _read(recipe: Recipe, ds: Any, roles: Roles) -> dict[str, Examples]:
-    return read(ds, objective=recipe.objective, **vars(roles))
+    return read(recipe.arranged(ds), objective=recipe.objective, **vars(roles))
 
 
 def _prepared(
@@ -95,7 +95,7 @@ def _prepared(
 ) -> Prepared:
     """Describe and audit a split, and say of it what the run's record is to hold."""
     train = splits.train
-    schema = describe(train, recipe.vocabulary)
+    schema = recipe.describe(train)
     parts: dict[str, dict[str, Any]] = {
         "train": {"rows": len(train)},
         "validation": {"rows": len(splits.validation)},

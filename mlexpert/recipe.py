@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -19,14 +20,15 @@ from torch.optim import Optimizer
 from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.data.batches import Order, Store
 from mlexpert.data.examples import Examples, Kind
-from mlexpert.data.schema import Schema
+from mlexpert.data.schema import Schema, describe
 from mlexpert.data.tokenizer import SMALL, Vocabulary
 from mlexpert.errors import InputError
-from mlexpert.training.method import Method
-from mlexpert.training.plan import Data, Stage
+from mlexpert.training.method import Method, Task
+from mlexpert.training.plan import Data, Stage, Stretch
 
 if TYPE_CHECKING:
     from mlexpert.fitted import Fitted
+    from mlexpert.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Parts:
             its own to the method.
         resample: Returns other training rows in place of the encoded ones, given the schema and the
             seed. It is only ever handed the training part.
+        given_task: Maps logits and the task (N,) of each row of a stream to the logits of that
+            task's classes; None where tasks share their classes, or there are none.
+        tells_task: Whether the task is told when the model is asked.
     """
 
     network: Network
@@ -77,6 +82,25 @@ class Parts:
     order: Order | None = None
     stages: tuple[Stage, ...] = ()
     resample: Callable[[Data, Schema, int], Data] | None = None
+    given_task: Callable[[Tensor, Tensor], Tensor] | None = None
+    tells_task: bool = False
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as a model takes them, and the task in which each comes where they are a stream's.
+
+    Attributes:
+        train: The training rows, resampled where the recipe does that.
+        validation: The validation rows.
+        train_tasks: (N,) tasks of the training rows, or None.
+        validation_tasks: (N',) tasks of the validation rows, or None.
+    """
+
+    train: Data
+    validation: Data
+    train_tasks: Tensor | None = None
+    validation_tasks: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +117,8 @@ class Recipe:
     """The tokenizer that is fitted on training texts."""
     takes_labels: ClassVar[bool] = False
     """Whether rows may have any number of labels, where others take one class."""
+    learns_streams: ClassVar[bool] = False
+    """Whether its data come as tasks, one after another."""
 
     seed: int = 0
     """Fixes the split, the initial weights, the order of the data and everything else that is
@@ -193,6 +219,14 @@ class Recipe:
                 f"take {schema.kind}-cls."
             )
 
+    def arranged(self, ds: Any) -> Any:
+        """Return the data as this recipe reads them: for most, as they are."""
+        return ds
+
+    def describe(self, train: Examples) -> Schema:
+        """Return what is known of the training rows, and may be built upon."""
+        return describe(train, self.vocabulary)
+
     def settle(self, schema: Schema) -> Recipe:
         """Return this recipe with every None filled in for the data at hand."""
         raise NotImplementedError
@@ -200,6 +234,37 @@ class Recipe:
     def build(self, schema: Schema) -> Parts:
         """Assemble the parts for data of this schema; called on a settled recipe."""
         raise NotImplementedError
+
+    def stretches(self, parts: Parts, schema: Schema, rows: Encoded) -> tuple[Stretch, ...]:
+        """Return what is trained on, one stretch after the other.
+
+        Here every stage is a stretch on the same rows.
+
+        Args:
+            parts: What `build` returned.
+            schema: Of the training rows.
+            rows: They, and those of validation.
+        """
+        assert self.epochs is not None, "a recipe is settled before it trains"
+        first = Stage(self.epochs, parts.optimizer, parts.schedule, parts.order)
+        counts = torch.tensor(schema.class_counts)
+        return tuple(
+            Stretch(
+                Task(number, counts),
+                rows.train,
+                rows.validation,
+                stage.evaluate or parts.evaluate,
+                stage,
+            )
+            for number, stage in enumerate((first, *parts.stages))
+        )
+
+    def after_task(self, parts: Parts, rows: Encoded) -> Callable[[Trainer, int], None] | None:
+        """Return what is called after each stretch with its number, and before the first with -1.
+
+        Here nothing is.
+        """
+        return None
 
     def fit(
         self,

@@ -94,7 +94,7 @@ def predict_memory(
         model, method, optimizer = _placed(made, engine)
         method.begin_task(model, _task(prepared))
         batch = longest_batch(made.train.to(engine.device), made.plan, engine)
-        batch = drawn_batch(model, method, batch)
+        method, batch = drawn_batch(model, method, batch)
         width = batch.inputs.shape[1] if made.train.store.is_ragged else None
         predicted = predict_only(
             model, method, optimizer, batch, width=width, autocast=engine.autocast

@@ -45,6 +45,10 @@ class Store(Protocol):
         """Return the rows (count,) that need most memory; any, where all need the same."""
         ...
 
+    def select(self, rows: Tensor) -> Store:
+        """Return the rows at `rows` (N',), in this order."""
+        ...
+
     def to(self, device: torch.device) -> Store:
         """Return the store with its tensors on `device`, where it holds any."""
         ...
@@ -69,6 +73,10 @@ class TensorStore:
     def longest(self, count: int) -> Tensor:
         """Return the first rows: all are of one shape."""
         return torch.arange(min(count, len(self)))
+
+    def select(self, rows: Tensor) -> TensorStore:
+        """Return some rows: a part of the same memory, where they lie one after another."""
+        return TensorStore(self.rows[_slice_of(rows)])
 
     def to(self, device: torch.device) -> TensorStore:
         """Return the rows on `device`."""
@@ -101,6 +109,13 @@ class RaggedStore:
         """Return the longest rows, longest first."""
         return self.offsets.diff().argsort(descending=True, stable=True)[:count].cpu()
 
+    def select(self, rows: Tensor) -> RaggedStore:
+        """Return some rows, end to end."""
+        lengths = self.offsets.diff()[rows]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        starts = (self.offsets[:-1][rows] - offsets[:-1]).repeat_interleave(lengths)
+        return RaggedStore(self.tokens[starts + torch.arange(int(offsets[-1]))], offsets)
+
     def to(self, device: torch.device) -> RaggedStore:
         """Return the tokens on `device`."""
         return RaggedStore(self.tokens.to(device), self.offsets.to(device))
@@ -129,9 +144,25 @@ class LazyImageStore:
         """Return the first rows: all are resized to one shape."""
         return torch.arange(min(count, len(self)))
 
+    def select(self, rows: Tensor) -> LazyImageStore:
+        """Return some images, as they are stored."""
+        return LazyImageStore(self.images[rows.numpy()], self.size, self.channels)
+
     def to(self, device: torch.device) -> LazyImageStore:
         """Return the store: its images are decoded on the CPU."""
         return self
+
+
+def _slice_of(rows: Tensor) -> slice | Tensor:
+    """Return neighbours (N',) as a slice, which copies nothing, and others as they are."""
+    if len(rows) and bool((rows.diff() == 1).all()):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def in_order(targets: Tensor, progress: float, generator: torch.Generator) -> Tensor:
+    """Return the rows (N,) as they come: an `Order` for a stream that passes once."""
+    return torch.arange(len(targets))
 
 
 def epoch_order(num_rows: int, *, seed: int, epoch: int) -> Tensor:

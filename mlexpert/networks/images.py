@@ -6,6 +6,7 @@ from functools import partial
 
 from torch import nn
 
+from mlexpert.blocks.backbones.mlp import Mlp
 from mlexpert.blocks.backbones.resnet import ResNet
 from mlexpert.blocks.backbones.restoring import restored_folder
 from mlexpert.blocks.backbones.timm_model import timm_model
@@ -43,7 +44,8 @@ def image_network(
 
     Args:
         schema: Of the training images.
-        backbone: "auto" for a small ResNet, or the name of a timm model.
+        backbone: "auto" for a small ResNet, "mlp" for two hidden layers of 400 on the pixels, or
+            the name of a timm model.
         image_size: Height and width that images are resized to. None: their own where it is one
             size from 8 to 256 pixels; see `image_size_of`.
         pretrained: Whether to start from published weights; needs a timm model.
@@ -56,11 +58,14 @@ def image_network(
     Raises:
         InputError: If the backbone is not known, or the weights cannot be had or do not fit.
     """
-    if pretrained and backbone == "auto":
+    if pretrained and backbone in ("auto", "mlp"):
         raise InputError("pretrained=True needs the name of a timm model: backbone='resnet18'.")
     stats = schema.image
     assert stats is not None, "an image schema has image statistics"
     size, outputs = image_size_of(stats, image_size), schema.num_outputs
+    encode = partial(image_store, size=size, channels=stats.channels)
+    if backbone == "mlp":
+        return Network(Mlp(stats.channels * size[0] * size[1], outputs), encode)
     network: nn.Module
     if backbone == "auto":
         network = ResNet(
@@ -83,7 +88,7 @@ def image_network(
         )
     normalize = ImageNormalize(stats.mean, stats.std)
     model = ImageViews(normalize, network, mirror=mirrored_views, shift=shifted_views)
-    return Network(model, partial(image_store, size=size, channels=stats.channels))
+    return Network(model, encode)
 
 
 def image_size_of(stats: ImageStats, asked: int | None) -> tuple[int, int]:

@@ -139,7 +139,7 @@ def unpack(
     weights = {name: like(value, there[name]) for name, value in under("model.", tensors).items()}
     model.load_state_dict({**weights, **under("model.", plain)})
     of_method = under("method.", tensors)
-    _make_room(method, of_method, next(model.parameters()).device)
+    make_room(method, of_method, next(model.parameters()).device)
     method.load_state_dict({**of_method, **under("method.", plain)})
     state: dict[int, dict[str, Any]] = {
         int(index): dict(slots) for index, slots in rest["slots"].items()
@@ -156,7 +156,7 @@ def unpack(
     return under("extra.", tensors)
 
 
-def _make_room(method: nn.Module, saved: dict[str, Tensor], device: torch.device) -> None:
+def make_room(method: nn.Module, saved: dict[str, Tensor], device: torch.device) -> None:
     """Give a method buffers as large as the saved ones: a memory of rows grows while it trains."""
     for name, value in saved.items():
         owner, _, own = name.rpartition(".")

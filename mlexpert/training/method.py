@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -42,6 +42,9 @@ class Task:
     number: int
     class_counts: Tensor
     """(K,) training rows of each class."""
+    batches: Callable[[], Iterator[Batch]] | None = None
+    """Yields the task's training rows once more, as they came and in their order, on the device.
+    Only `end_task` is given it: when a run goes on, the rows of earlier tasks are not there."""
 
 
 @dataclass(frozen=True)
@@ -100,4 +103,4 @@ class Method(nn.Module):
         """Act after the optimiser moved, with the global batch."""
 
     def end_task(self, model: nn.Module, task: Task) -> None:
-        """Act after a task's last batch, on the weights that are kept of it."""
+        """Act after a task's last batch, on the weights that are kept of it, in eval mode."""

@@ -50,6 +50,11 @@ class Data:
         store = self.store.to(device) if fits else self.store
         return Data(store, self.targets.to(device), weights)
 
+    def select(self, rows: Tensor) -> Data:
+        """Return the rows at `rows` (N',); one after another, they share the memory of these."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Data(self.store.select(rows), self.targets[rows], weights)
+
     def weights_of(self, index: Tensor) -> Tensor | None:
         """Return the weights (B,) of the rows at `index`, on the device of both."""
         return None if self.weights is None else self.weights[index]
@@ -60,8 +65,9 @@ class Stage:
     """How the weights are moved on the rows of one task.
 
     Attributes:
-        epochs: Passes over the training rows.
-        optimizer: Over the model's parameters, or some of them; its learning rate is the peak.
+        epochs: Passes over the training rows; 0 where the method learns at the task's end alone.
+        optimizer: Over the model's parameters, or some of them; its learning rate is the peak. One
+            that a later stage has too keeps what it gathered until then.
         schedule: Maps the fraction of the stage done, in [0, 1], to a factor on the learning rate.
         order: Draws the rows of an epoch; None: a permutation.
         frozen: Modules that take no gradient and stay in eval mode. What the optimiser does not
@@ -114,6 +120,8 @@ class Position:
     loss_sum: float = 0.0
     loss_count: float = 0.0
     seconds: float = 0.0
+    before: float = 0.0
+    """Seconds that earlier tasks took."""
     stale: int = 0
     done: bool = False
     best: dict[str, float] = field(default_factory=dict)
@@ -127,6 +135,7 @@ class Position:
             epoch=self.epoch,
             step=self.step,
             seconds=self.seconds,
+            before=self.seconds,
         )
 
     def kept(self, keep: Literal["best", "last"]) -> dict[str, float]:

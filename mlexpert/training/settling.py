@@ -35,6 +35,13 @@ def settle(trainer: Trainer, train: Data) -> None:
     A whole stream is computed in one way. Only what fits in memory is found anew, for a task that
     has other rows than the one before.
     """
+    if not trainer.stretch.stage.epochs:  # nothing is computed that half precision is meant for
+        choice = {"precision": "fp32", "channels_last": False, "why": "fp32: nothing is trained by "
+                  "gradients.", "trials": []}  # fmt: skip
+        compute_by(choice, trainer.model, trainer.engine)
+        trainer.arithmetic = choice
+        trainer.folder.update(arithmetic=choice)
+        return
     trainer.model.train()  # in eval mode, as the task before left it, a step takes less
     trainer.frozen.keep_still()
     parts, plan, engine = (trainer.model, trainer.method), trainer.plan, trainer.engine
@@ -144,7 +151,7 @@ def settle_memory(
     Raises:
         RunError: If not even that makes a single row fit.
     """
-    drawn = drawn_batch(model, method, longest_batch(train, plan, engine))
+    method, drawn = drawn_batch(model, method, longest_batch(train, plan, engine))
     width = drawn.inputs.shape[1] if train.store.is_ragged else None
 
     def size() -> Sizing:
@@ -197,8 +204,13 @@ def longest_batch(train: Data, plan: Plan, engine: Engine) -> Batch:
     return Batch(inputs.to(engine.device), targets, index, train.weights_of(index))
 
 
-def drawn_batch(model: nn.Module, method: Method, batch: Batch) -> Batch:
-    """Return the batch as the method draws it, leaving the method and random numbers alone."""
+def drawn_batch(model: nn.Module, method: Method, batch: Batch) -> tuple[Method, Batch]:
+    """Return a copy of the method that has drawn the batch, and what it drew.
+
+    The method itself and random numbers are left alone; a copy that has not drawn may know nothing
+    of the rows whose loss it is asked for.
+    """
     cuda = [batch.inputs.device] if batch.inputs.is_cuda else []
+    copied = copy.deepcopy(method)
     with torch.random.fork_rng(devices=cuda):
-        return copy.deepcopy(method).draw(model, batch)
+        return copied, copied.draw(model, batch)

@@ -6,8 +6,9 @@ import copy
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Trainer:
         plan: How to cut batches, and which epoch's weights a task leaves behind.
         engine: Device, precision and processes.
         folder: Where checkpoints and metrics go.
+        after_task: Called after each task with its number, and before the first with -1.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Trainer:
         plan: Plan,
         engine: Engine,
         folder: RunFolder,
+        *,
+        after_task: Callable[[Trainer, int], None] | None = None,
     ) -> None:
         optimizers = [stretch.stage.optimizer for stretch in stream]
         self.whole = copy.deepcopy(model) if engine.is_sharded else None
@@ -68,6 +72,7 @@ class Trainer:
         self.model, self.method = engine.place(model), engine.place(method)
         self.stream, self.plan, self.engine, self.folder = stream, plan, engine, folder
         self.processes = engine.processes
+        self.after_task = after_task or (lambda trainer, number: None)
         self.peaks = [[group["lr"] for group in one.param_groups] for one in optimizers]
         self.steps = [self._steps_of(stretch) for stretch in stream]
         self.at = Position()
@@ -106,6 +111,7 @@ class Trainer:
         with StopSignal() as stop:
             if not go_on(self):
                 self.begin(Position())
+                self.after_task(self, -1)
                 self._settle()
             if self.plan.compile:
                 self.model.compile()
@@ -162,11 +168,26 @@ class Trainer:
         while self.at.epoch < self.at.begun + stage.epochs and not self.at.done:
             self._epoch(self.rows[self.stretch.train], stop, bar)
             self._end_epoch(self.rows[self.stretch.validation], bar)
-        self.kept.put_back()
-        self.method.end_task(self.model, task)
+        train, validation = self.rows[self.stretch.train], self.rows[self.stretch.validation]
+        if stage.epochs:
+            self.kept.put_back()
+        self.model.eval()
+        self.method.end_task(self.model, replace(task, batches=lambda: self._rows_of(train)))
+        if not stage.epochs:  # what the method did at the end is all that was learned
+            self._score(validation)
+            self.kept.put_back()
         self.frozen.thaw()
         self.model.zero_grad()
-        stage.optimizer.state.clear()  # what comes next takes memory, the model's file as well
+        later = self.stream[self.at.task + 1 :]
+        if not any(stretch.stage.optimizer is stage.optimizer for stretch in later):
+            stage.optimizer.state.clear()  # what comes next takes memory, the model's file as well
+        self.after_task(self, task.number)
+
+    def _rows_of(self, train: Data) -> Iterator[Batch]:
+        """Yield the rows of a task as they are, in their order."""
+        cuts = cut(torch.arange(len(train.targets)), self.plan.batch_size)
+        for inputs, targets, index in batches(train.store, train.targets, cuts):
+            yield Batch(inputs.to(self.engine.device), targets, index, train.weights_of(index))
 
     def _epoch(self, train: Data, stop: StopSignal, bar: Bar) -> None:
         steps = self.steps[self.at.task]
@@ -217,7 +238,7 @@ class Trainer:
         """Return the steps done, had no earlier task ended early."""
         before, here = self.steps[: self.at.task], self.steps[self.at.task]
         epochs = self.at.epoch - self.at.begun
-        return sum(before) + epochs * here // self.stretch.stage.epochs + self.at.batch
+        return sum(before) + epochs * here // max(1, self.stretch.stage.epochs) + self.at.batch
 
     def _move(self, batch: Batch) -> None:
         """Make one step, and all that follows a step."""
@@ -243,16 +264,23 @@ class Trainer:
 
     def _end_epoch(self, validation: Data, bar: Bar) -> None:
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
-        row = {"step": self.at.step, "epoch": self.at.epoch, "seconds": self.at.seconds}
-        if len(self.stream) > 1:
-            row["task"] = self.at.task
         mean = self._loss_so_far() / float(self.loss_count)
         if not math.isfinite(mean):
             what, at = "The mean training loss", (self.at.step, self.at.epoch)
             raise not_finite(what, *at, "in this epoch", self.folder)
         self.loss_sum = self.loss_count = 0.0
         lr = self.stretch.stage.optimizer.param_groups[0]["lr"]
-        self.folder.log({**row, "split": "train", "loss": mean, "lr": lr})
+        self.folder.log({**self._where(), "split": "train", "loss": mean, "lr": lr})
+        scores = self._score(validation)
+        self.at.done = bool(self.plan.patience) and self.at.stale >= self.plan.patience
+        end = sum(self.steps[: self.at.task + 1])
+        bar.say(
+            end if self.at.done else self.at.step + self._ahead,
+            f"epoch {self.at.epoch}  {self.plan.monitor} {scores[self.plan.monitor]:.4f}",
+        )
+
+    def _score(self, validation: Data) -> dict[str, float]:
+        """Score validation, write it down, and keep the weights where they are the best so far."""
         monitor = self.plan.monitor
         averaged = self.average.in_place() if self.average is not None else nullcontext()
         with averaged, self.phases("evaluation"):
@@ -268,18 +296,18 @@ class Trainer:
             is_best = not self.at.best or scores[monitor] < self.at.best[monitor]
             if is_best or self.plan.keep == "last":
                 self.kept.take()
-        self.folder.log({**row, "split": "validation", **scores})
+        self.folder.log({**self._where(), "split": "validation", **scores})
         self.at.last = {"epoch": self.at.epoch, **scores}
         if is_best:
             self.at.best, self.at.stale = dict(self.at.last), 0
         else:
             self.at.stale += 1
-        self.at.done = bool(self.plan.patience) and self.at.stale >= self.plan.patience
-        end = sum(self.steps[: self.at.task + 1])
-        bar.say(
-            end if self.at.done else self.at.step + self._ahead,
-            f"epoch {self.at.epoch}  {monitor} {scores[monitor]:.4f}",
-        )
+        return scores
+
+    def _where(self) -> dict[str, float]:
+        """Return where training stands, as rows of the record say it."""
+        row = {"step": self.at.step, "epoch": self.at.epoch, "seconds": self.at.seconds}
+        return row | ({"task": self.at.task} if len(self.stream) > 1 else {})
 
     def logits(self, store: Store, index: Tensor | None = None) -> Tensor:
         """Return the model's logits (N, K) of these rows, which all processes share."""
