@@ -1,6 +1,6 @@
 """What comes in: reading, roles, schema, splits, the sealed test, leakage and fingerprints.
 
-    from mlexpert.data import long_tail
+    from mlexpert.data import long_tail, permuted, rotated, stream
 
 The names below are loaded when they are first used: importing this package imports nothing slow.
 """
@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlexpert.data.long_tailed import long_tail
+    from mlexpert.data.task_streams import Stream, stream
+    from mlexpert.data.transformed_streams import permuted, rotated
 
-__all__ = ["long_tail"]
+__all__ = ["Stream", "long_tail", "permuted", "rotated", "stream"]
 
-_HOMES = {"long_tail": "mlexpert.data.long_tailed"}
+_HOMES = {
+    "Stream": "mlexpert.data.task_streams",
+    "long_tail": "mlexpert.data.long_tailed",
+    "permuted": "mlexpert.data.transformed_streams",
+    "rotated": "mlexpert.data.transformed_streams",
+    "stream": "mlexpert.data.task_streams",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,8 @@ class Examples:
         groups: (N,) group of each row, or None.
         times: (N,) sortable time of each row, or None.
         subgroups: Columns (N, S) by which results are also reported, or None.
+        tasks: (N,) int64 number of the task, from 0, in which each row of a stream comes, or None
+            where the data is no stream.
         part: The split that these rows belong to. None before the split: nothing may be fitted on
             such rows.
         target_name: The column that the targets were read from, or the several; or None.
@@ -58,6 +60,7 @@ class Examples:
     groups: np.ndarray | None = None
     times: np.ndarray | None = None
     subgroups: pd.DataFrame | None = None
+    tasks: np.ndarray | None = None
     part: Part | None = None
     target_name: str | tuple[str, ...] | None = None
     input_names: tuple[str, ...] = ()
@@ -76,6 +79,7 @@ class Examples:
             groups=_take(self.groups, indices),
             times=_take(self.times, indices),
             subgroups=None if self.subgroups is None else self.subgroups.iloc[indices],
+            tasks=_take(self.tasks, indices),
             part=part if part is not None else self.part,
         )
 

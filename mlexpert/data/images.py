@@ -86,6 +86,11 @@ class Images:
             return None
         return self._source.array if self._rows is None else self._source.array[self._rows]
 
+    def item(self, i: int) -> Any:
+        """Return what image `i` is made from: one of the items that `from_items` takes."""
+        source = self._source
+        return (source.array if isinstance(source, _Stack) else source.items)[self._row(i)]
+
     def decode(self, i: int) -> np.ndarray:
         """Return the pixels of image `i`, upright, uint8 (H, W, C) with C = 1 or 3.
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from mlexpert.data import sources
 from mlexpert.data.assemble import Aim, examples_of
 from mlexpert.data.examples import MEANS, Examples
 from mlexpert.data.label_sets import labels_of_rows, refuse_useless_sets
-from mlexpert.data.roles import Roles, find_roles
+from mlexpert.data.roles import find_roles
 from mlexpert.data.targets import refuse_non_classes, refuse_unknown
+from mlexpert.data.task_rows import read_tasks, values_of
+from mlexpert.data.task_streams import Stream
 from mlexpert.data.values import refuse_constant
 from mlexpert.data.weights import read_weights
 from mlexpert.errors import InputError
@@ -34,8 +39,8 @@ def read(
     Args:
         ds: A Hugging Face `Dataset`, `DatasetDict` or `IterableDataset`, a `DataFrame`, a pair (X,
             y) of arrays, tensors or lists, a torch map-style `Dataset`, a dict of such by split, a
-            path (parquet, csv, a folder of class folders), the name of a dataset on the hub, or
-            "demo".
+            path (parquet, csv, a folder of class folders), the name of a dataset on the hub,
+            "demo", or a `Stream`, whose rows come with their tasks.
         target: The column of the labels; else the one `ClassLabel` feature, or the one column
             called label, labels, target, class or y. A column of lists holds any number of labels a
             row; so do several columns of 0 and 1, and a y of shape (N, K).
@@ -56,42 +61,90 @@ def read(
     Raises:
         InputError: The data cannot be used as it is; the message says what was seen and what to do.
     """
-    named = target if isinstance(target, str) else None
-    parts = sources.load(ds, target=named, for_prediction=for_prediction)
+    named = _Named(target, inputs, group, time, subgroups, sample_weight)
+    if isinstance(ds, Stream):
+        _check_use(ds, named, objective, for_prediction)
+        named = replace(
+            named,
+            target=ds.target if target is None else target,
+            inputs=ds.inputs if inputs is None else inputs,
+        )
+        read_one = partial(_read_one, named=named, objective=objective)
+        return read_tasks(ds, read_one, _check_targets)
+    examples, _ = _read_one(
+        ds, None, named=named, objective=objective, for_prediction=for_prediction
+    )
+    if not for_prediction:
+        _check_targets(examples)
+    return examples
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The roles as the user named them."""
+
+    target: str | Sequence[str] | None
+    inputs: str | Sequence[str] | None
+    group: str | None
+    time: str | None
+    subgroups: str | Sequence[str] | None
+    sample_weight: Any
+
+
+def _check_use(stream: Stream, named: _Named, objective: Aim, for_prediction: bool) -> None:
+    """Refuse a stream where it cannot be used."""
+    if for_prediction:
+        raise InputError("one set of rows is needed here, not a stream: choose a task, stream[0]")
+    if objective == "values":
+        raise InputError("a stream's rows have classes, and this recipe predicts numbers")
+    weights = named.sample_weight
+    if stream.sets is not None and weights is not None and not isinstance(weights, str):
+        raise InputError("each data set of a stream has weights of its own: name their column")
+
+
+def _read_one(
+    ds: Any, by: str | None, *, named: _Named, objective: Aim, for_prediction: bool = False
+) -> tuple[dict[str, Examples], dict[str, np.ndarray]]:
+    """Read one data set, and the values (N,) of the column `by`, by split."""
+    target = named.target if isinstance(named.target, str) else None
+    parts = sources.load(ds, target=target, for_prediction=for_prediction)
     first = "all" if "all" in parts else "train"
     for part, columns in parts.items():
         if not len(columns):
             raise InputError(
                 "the data has no rows" if part == "all" else f"the {part} split has no rows"
             )
+    weights = named.sample_weight
     roles = find_roles(
         parts[first],
-        target=target,
-        inputs=inputs,
-        group=group,
-        time=time,
-        subgroups=subgroups,
-        weight=sample_weight if isinstance(sample_weight, str) else None,
+        target=named.target,
+        inputs=named.inputs,
+        group=named.group,
+        time=named.time,
+        subgroups=named.subgroups,
+        weight=weights if isinstance(weights, str) else None,
+        by=by,
         target_needed=not for_prediction,
     )
     examples = {
         part: examples_of(columns, roles, part, objective) for part, columns in parts.items()
     }
-    if sample_weight is not None and not isinstance(sample_weight, str):
+    if weights is not None and not isinstance(weights, str):
         rows = examples[first]
-        weights = read_weights(sample_weight, "sample_weight", len(rows))
-        examples[first] = replace(rows, weights=weights)
-    if not for_prediction:
-        _check_targets(examples, first, roles)
-    return examples
+        read_in = read_weights(weights, "sample_weight", len(rows))
+        examples[first] = replace(rows, weights=read_in)
+    if by is None:
+        return examples, {}
+    return examples, {part: values_of(columns, by) for part, columns in parts.items()}
 
 
-def _check_targets(examples: dict[str, Examples], first: str, roles: Roles) -> None:
+def _check_targets(examples: dict[str, Examples]) -> None:
     """Raise an error where targets cannot be learned from, or differ from split to split."""
+    first = "all" if "all" in examples else "train"
     known = examples[first]
     if known.targets is None:
         raise InputError("there are no labels: name their column with target=")
-    where = f"target column {roles.target!r}"
+    where = f"target column {known.target_name!r}"
     if known.objective == "regression":
         return refuse_constant(known.targets, where)
     if known.objective == "multilabel":

@@ -56,17 +56,20 @@ def find_roles(
     time: str | None = None,
     subgroups: str | Sequence[str] | None = None,
     weight: str | None = None,
+    by: str | None = None,
     target_needed: bool = True,
 ) -> Roles:
     """Resolve every role, from the arguments first and from the columns where an argument is None.
+
+    `by` is the column of a stream's tasks, which is no input.
 
     Raises:
         InputError: A named column is missing, or what is not named cannot be settled.
     """
     found_target = find_target(columns, target, target_needed)
     targets = (found_target,) if isinstance(found_target, str) else found_target or ()
-    by = tuple(_present(columns, subgroups, "subgroups"))
-    beside = ((group, "group"), (time, "time"), (weight, "sample_weight"))
+    reported = tuple(_present(columns, subgroups, "subgroups"))
+    beside = ((group, "group"), (time, "time"), (weight, "sample_weight"), (by, "by"))
     for name, argument in beside:
         if name is not None and not isinstance(name, str):
             raise InputError(f"{argument}={name!r}; it takes the name of one column")
@@ -81,13 +84,14 @@ def find_roles(
         names = _present(columns, inputs, "inputs")
         if not names:
             raise InputError("inputs= names no column")
-        for name, role in (*((name, "target") for name in targets), (weight, "weight")):
+        apart = ((weight, "weight"), (by, "task"))
+        for name, role in (*((name, "target") for name in targets), *apart):
             if name in names:
                 raise InputError(f"column {name!r} cannot be the {role} and an input")
     else:
-        others = {*targets, group, time, weight}
+        others = {*targets, group, time, weight, by}
         names = [name for name in columns.order if name not in others]
-    kind, names = _find_kind(columns, names, named, by, notes)
+    kind, names = _find_kind(columns, names, named, reported, notes)
     kinds: dict[str, ColumnKind] = {}
     for name in names if kind == "tabular" else ():
         declared = name in columns.class_names
@@ -95,7 +99,9 @@ def find_roles(
     dates = [name for name in kinds if holds_dates(columns.frame[name])]
     if dates:
         notes.append(f"column(s) {listing(dates)} hold dates: they are read as seconds since 1970")
-    return Roles(kind, tuple(names), kinds, found_target, group, time, by, tuple(notes), weight)
+    return Roles(
+        kind, tuple(names), kinds, found_target, group, time, reported, tuple(notes), weight
+    )
 
 
 def _present(columns: Columns, names: str | Iterable[str] | None, argument: str) -> list[str]:

@@ -13,6 +13,7 @@ from mlexpert.data.coverage import absent_labels, listed
 from mlexpert.data.examples import Examples, Part
 from mlexpert.data.fingerprint import split_fingerprint
 from mlexpert.data.seal import Sealed
+from mlexpert.data.task_coverage import refuse_absent_tasks
 from mlexpert.errors import InputError
 
 _PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -114,8 +115,8 @@ def put_together(numbered: Numbered, division: Division) -> Splits:
     """Make the parts of a division.
 
     Raises:
-        InputError: If train lacks a label that another part has, or all rows of train or validation
-            have the weight 0.
+        InputError: If train lacks a label that another part has, all rows of train or validation
+            have the weight 0, or a part has no row of one of a stream's tasks.
     """
     rows, how = dict(division.rows), division.how
     digests = {name: numbered.digests[source][index] for name, (source, index) in rows.items()}
@@ -133,6 +134,7 @@ def put_together(numbered: Numbered, division: Division) -> Splits:
         made["train"], digests["train"] = made["train"].select(kept), digests["train"][kept]
         rows["train"] = (rows["train"][0], rows["train"][1][kept])
         how += f"; {len(weights) - len(kept):,} rows of weight 0 left out of train"
+    refuse_absent_tasks(made)
     present = {name: numbered.present[source][index] for name, (source, index) in rows.items()}
     return Splits(
         train=made["train"],

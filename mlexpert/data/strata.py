@@ -22,8 +22,9 @@ def strata(
 ) -> np.ndarray:
     """Number the strata of rows: classes, rarest labels, or quantile bins.
 
-    A class is a stratum of its own however rare it is. Rarest labels and bins with fewer units than
-    there are parts join the largest of them, as they cannot be in every part.
+    A class is a stratum of its own however rare it is. In a stream, its rows of each task are one;
+    those of fewer units than there are parts join the largest of their class. Rarest labels and
+    bins with fewer units than parts join the largest of them, as they cannot be in every part.
 
     Args:
         rows: The rows (N,) with their targets.
@@ -35,7 +36,8 @@ def strata(
         (N,) int64 from 0 upwards without gaps.
     """
     if rows.objective == "classification":
-        return np.unique(present.indices, return_inverse=True)[1]
+        codes = np.unique(present.indices, return_inverse=True)[1]
+        return codes if rows.tasks is None else _by_task(codes, rows.tasks, units, num_parts)
     if rows.objective == "multilabel":
         codes = rarest_labels(present)
     else:
@@ -43,6 +45,22 @@ def strata(
         codes = quantile_bins(np.asarray(rows.targets), max(num_bins, 1))
     held = count_units(units, codes)
     codes[(held < num_parts)[codes]] = held.argmax()
+    return np.unique(codes, return_inverse=True)[1]
+
+
+def _by_task(
+    classes: np.ndarray, tasks: np.ndarray, units: np.ndarray, num_parts: int
+) -> np.ndarray:
+    """Number the pairs of class and task (N,), those of fewer units than parts joined by class."""
+    num_tasks = int(tasks.max()) + 1
+    codes = classes * num_tasks + tasks
+    shape = (int(classes.max()) + 1, num_tasks)
+    held = np.zeros(shape, dtype=np.int64).ravel()
+    counted = count_units(units, codes)
+    held[: len(counted)] = counted
+    largest = held.reshape(shape).argmax(axis=1)
+    few = (held < num_parts)[codes]
+    codes[few] = classes[few] * num_tasks + largest[classes[few]]
     return np.unique(codes, return_inverse=True)[1]
 
 
