@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mlexpert.blocks.decisions.argmax import Argmax
 from mlexpert.blocks.decisions.calibration import (
+    EXPECTED_STRENGTH,
     STRENGTH_DEVIATION,
     Calibration,
     fit_calibration,
@@ -59,7 +60,8 @@ def test_the_optimum_is_the_one_that_scipy_finds(
     def cost(at: np.ndarray) -> float:
         log_p = log_probabilities(logits.double(), float(np.exp(at[0])), at[1] * LOG_WEIGHT)
         likelihood = log_p.gather(1, targets[:, None]).squeeze(1).numpy() @ share
-        return -likelihood + 0.5 * at[0] ** 2 + 0.5 * ((at[1] - 1) / STRENGTH_DEVIATION) ** 2
+        away = (at[1] - EXPECTED_STRENGTH) / STRENGTH_DEVIATION
+        return -likelihood + 0.5 * at[0] ** 2 + 0.5 * away**2
 
     best = minimize(cost, [0.0, 1.0], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
     found = fit_calibration(logits, targets, weights, LOG_WEIGHT)
@@ -100,7 +102,7 @@ def test_a_model_trained_on_another_prior_is_as_good_as_bayes(training: str) -> 
 def test_without_weights_it_is_temperature_scaling() -> None:
     x, targets = points([300, 80, 40], seed=3)
     logits = 2 * bayes(x)
-    assert fit_calibration(logits, targets) == (fit_temperature(logits, targets), 1.0)
+    assert fit_calibration(logits, targets)[0] == fit_temperature(logits, targets)
     none = Calibration()
     none.fit(logits, targets)
     plain = Argmax([300, 80, 40])
@@ -109,7 +111,7 @@ def test_without_weights_it_is_temperature_scaling() -> None:
     assert none.fitted_strength is None
 
 
-def test_validation_without_a_rare_class_keeps_the_strength_near_one() -> None:
+def test_validation_without_a_rare_class_keeps_the_strength_in_bounds() -> None:
     x, targets = points([300, 80, 0], seed=3)
     found = fit_calibration(bayes(x) + LOG_WEIGHT, targets, None, LOG_WEIGHT)
     assert found == pytest.approx((1.0, 1.0), abs=0.3)
@@ -118,11 +120,35 @@ def test_validation_without_a_rare_class_keeps_the_strength_near_one() -> None:
     assert all(0.02 <= number <= 2.5 for number in fit_calibration(sure, targets, None, LOG_WEIGHT))
 
 
+@pytest.mark.parametrize("kept", [0.0, 1.0])
+def test_a_shift_is_taken_off_where_it_is_there_and_only_there(kept: float) -> None:
+    """Adjusted logits keep a weight's whole effect; a network that fits all its rows, none."""
+    x, targets = points(COUNTS, seed=5)
+    said = bayes(x) + kept * LOG_WEIGHT
+    held, held_targets = points([190, 28, 6], seed=4)  # 224 rows, six of the rarest class
+    decide = Rebalanced(COUNTS, LOG_WEIGHT)
+    chosen = decide.fit(bayes(held) + kept * LOG_WEIGHT, held_targets)
+    assert chosen.strength == pytest.approx(kept, abs=0.2)
+    optimum = brier(bayes(x).exp(), targets)
+    assert brier(decide.probabilities(said), targets) < 1.03 * optimum
+    other = (said - (1 - kept) * LOG_WEIGHT).softmax(1)  # the other number, for everybody
+    assert brier(other, targets) > 1.3 * optimum
+
+
+@pytest.mark.parametrize("kept", [0.0, 1.0])
+def test_few_rows_that_say_nothing_leave_the_strength_between_none_and_all(kept: float) -> None:
+    targets = torch.arange(18) % 2  # frequent classes, all right by a wide margin
+    said = 12.0 * torch.eye(3)[targets] + kept * LOG_WEIGHT
+    strength = fit_calibration(said, targets, None, LOG_WEIGHT)[1]
+    assert strength == pytest.approx(EXPECTED_STRENGTH, abs=0.1)
+    assert 0 < EXPECTED_STRENGTH < 1
+
+
 def test_no_rows_and_rows_of_no_weight_leave_everything_as_it_is() -> None:
     x, targets = points([30, 8, 4], seed=3)
-    logits = bayes(x)
-    assert fit_calibration(logits[:0], targets[:0], None, LOG_WEIGHT) == (1.0, 1.0)
-    assert fit_calibration(logits, targets, torch.zeros(42), LOG_WEIGHT) == (1.0, 1.0)
+    logits, before = bayes(x), (1.0, EXPECTED_STRENGTH)
+    assert fit_calibration(logits[:0], targets[:0], None, LOG_WEIGHT) == before
+    assert fit_calibration(logits, targets, torch.zeros(42), LOG_WEIGHT) == before
     with pytest.raises(ValueError, match="NaN"):
         fit_calibration(logits * torch.nan, targets, None, LOG_WEIGHT)
     with pytest.raises(ValueError, match="finite number for each of 2"):
@@ -140,7 +166,7 @@ def test_what_was_fitted_is_in_the_state() -> None:
     assert chosen.strength == pytest.approx(0.7, abs=0.15)
     assert chosen.temperature == pytest.approx(2.0, rel=0.15)
     fresh = fitted.unfitted()
-    expected = (logits - LOG_WEIGHT).softmax(1)
+    expected = (logits - EXPECTED_STRENGTH * LOG_WEIGHT).softmax(1)
     torch.testing.assert_close(fresh.probabilities(logits), expected)
 
 

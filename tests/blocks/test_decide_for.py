@@ -10,6 +10,7 @@ import torch
 from sklearn.metrics import f1_score, precision_recall_curve, precision_score, recall_score
 from torch import Tensor
 
+from mlexpert.blocks.decisions.calibration import EXPECTED_STRENGTH
 from mlexpert.blocks.decisions.cost_sensitive import CostSensitive
 from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.blocks.decisions.macro_f1 import MacroF1
@@ -256,7 +257,7 @@ def test_what_was_fitted_is_in_the_state(rule: DecisionRule) -> None:
     rule.fit(said, targets)
     assert not torch.equal(restored.probabilities(said), rule.probabilities(said))
     torch.testing.assert_close(
-        restored.probabilities(said), (said - torch.tensor([0.0, 1.0])).softmax(1)
+        restored.probabilities(said), (said - torch.tensor([0.0, EXPECTED_STRENGTH])).softmax(1)
     )
     restored.load_state_dict(rule.state_dict())
     assert torch.equal(restored.decide(said), rule.decide(said))

@@ -16,7 +16,7 @@ from mlexpert.blocks.layers.low_rank import add_low_rank
 from mlexpert.blocks.repeated_blocks import behind_blocks
 from mlexpert.errors import InputError
 
-__all__ = ["ENCODER_FOLDER", "PretrainedText", "restoring"]
+__all__ = ["ENCODER_FOLDER", "PretrainedText", "padded", "restoring"]
 
 ENCODER_FOLDER = "encoder"
 """Where, inside a saved model's folder, the encoder's configuration and tokenizer lie."""
@@ -127,11 +127,8 @@ class PretrainedText(nn.Module):
 
         They are padded with 0 on the right, whatever the tokenizer itself pads with.
         """
-        # Every text ends in a special token other than 0, so what stands behind the last non-zero
-        # id is padding.
-        inside = inputs.ne(0).flip(1).cumsum(1).flip(1).gt(0)
-        tokens = inputs.masked_fill(~inside, self.pad_id)
-        return self.encoder(input_ids=tokens, attention_mask=inside.long()).logits
+        tokens, inside = padded(inputs, self.pad_id)
+        return self.encoder(input_ids=tokens, attention_mask=inside).logits
 
     def save_companions(self, folder: Path) -> None:
         """Write the encoder's configuration and tokenizer into `folder`, without weights.
@@ -142,6 +139,16 @@ class PretrainedText(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         self.encoder.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+
+def padded(inputs: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
+    """Return token ids (B, T) with an encoder's own padding for 0 on the right, and 1 elsewhere.
+
+    Every text ends in a special token other than 0, so what stands behind the last non-zero id is
+    padding.
+    """
+    inside = inputs.ne(0).flip(1).cumsum(1).flip(1).gt(0)
+    return inputs.masked_fill(~inside, pad_id), inside.long()
 
 
 def _load(source: str, num_classes: int, *, weights: bool) -> tuple[Any, Any]:

@@ -55,7 +55,7 @@ class CostSensitive(DecisionRule):
         return (p @ self.cost.to(p.dtype)).argmin(dim=-1)
 
     def unfitted(self) -> CostSensitive:
-        """Return the rule at temperature and strength 1."""
+        """Return the rule at temperature 1 and the expected strength."""
         return CostSensitive(self.cost, self.calibration.log_weight)
 
     def fit(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Decision:

@@ -65,7 +65,7 @@ class MacroF1(DecisionRule):
         return self._at(self.calibration.log_probabilities(logits), float(self.tau))
 
     def unfitted(self) -> MacroF1:
-        """Return the rule at temperature, strength and tau 1."""
+        """Return the rule at temperature and tau 1, and the expected strength."""
         return MacroF1(self.class_counts, log_weight=self.calibration.log_weight)
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from mlexpert.blocks.decisions.calibration import Calibration
+from mlexpert.blocks.decisions.calibration import EXPECTED_STRENGTH, Calibration
 from mlexpert.blocks.decisions.decision import Decision, DecisionRule
 from mlexpert.blocks.decisions.temperature import log_probabilities
 
@@ -33,8 +33,8 @@ class Rebalanced(DecisionRule):
         ValueError: If there is not one finite weight for each class.
 
     Example:
-        >>> decide = Rebalanced([90, 10], torch.tensor([1.0, 9.0]).log())
-        >>> logits = torch.tensor([[0.8 * 1.0, 0.2 * 9.0]]).log()
+        >>> decide = Rebalanced([90, 10], torch.tensor([1.0, 81.0]).log())
+        >>> logits = torch.tensor([[0.8 * 1.0, 0.2 * 9.0]]).log()  # half of the weights' effect
         >>> decide.decide(logits).item(), round(decide.probabilities(logits)[0, 1].item(), 3)
         (1, 0.2)
     """
@@ -58,21 +58,22 @@ class Rebalanced(DecisionRule):
         return log_probabilities(logits).argmax(dim=-1)
 
     def unfitted(self) -> Rebalanced:
-        """Return the rule at temperature and strength 1."""
+        """Return the rule at temperature 1 and the expected strength."""
         assert self.calibration.log_weight is not None
         return Rebalanced(self.class_counts, self.calibration.log_weight)
 
     @classmethod
     def joint(cls, rules: Sequence[Self]) -> Self:
-        """Return a rule whose weights are what these take off in the mean, each by its strength.
+        """Return a rule that, unfitted, takes off what these do in the mean, each by its strength.
 
-        Put back on natural probabilities, they give what the members decide by: their own logits.
+        Put back on natural probabilities, that gives what the members decide by: their own logits.
         """
         taken_off = []
         for rule in rules:
             assert rule.calibration.log_weight is not None
             taken_off.append(rule.calibration.strength * rule.calibration.log_weight)
-        return cls(rules[0].class_counts, torch.stack(taken_off).mean(dim=0))
+        mean = torch.stack(taken_off).mean(dim=0)
+        return cls(rules[0].class_counts, mean / EXPECTED_STRENGTH)
 
     def fit(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Decision:
         """Choose temperature and strength; arguments as in `DecisionRule.fit`."""

@@ -81,7 +81,7 @@ class Threshold(DecisionRule):
         return torch.where(is_positive, self.positive, 1 - self.positive)
 
     def unfitted(self) -> Threshold:
-        """Return the rule at temperature and strength 1, with the prior as its threshold."""
+        """Return the rule before it was fitted, with the prior as its threshold."""
         return Threshold(
             self.class_counts,
             self.metric,

@@ -1,0 +1,34 @@
+"""A tensor for every parameter of a model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class PerParameter(nn.Module):
+    """Zeros for every parameter that a model trains, as buffers: they are in every checkpoint.
+
+    Args:
+        model: Its parameters that require a gradient have a tensor of their shape each, under
+            their names.
+
+    Example:
+        >>> zeros = PerParameter(nn.Sequential(nn.Linear(2, 3)))
+        >>> zeros["0.weight"].shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                self.register_buffer(_key(name), torch.zeros_like(parameter))
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Return the tensor of the parameter of this name."""
+        return getattr(self, _key(name))
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # a buffer's own name has no dots
