@@ -9,6 +9,7 @@ from typing import Any
 from mlexpert.data.ledger import Ledger
 from mlexpert.errors import RunError
 from mlexpert.evidence import class_sections, sections
+from mlexpert.evidence.continual_sections import stream
 from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.example_sections import examples
 from mlexpert.evidence.fold_sections import folds
@@ -84,10 +85,11 @@ def _content(record: RunRecord) -> dict[str, Any]:
     run = record.run
     by_value = subgroups(record, shown) if shown else None
     worst, columns = examples(record), importance(record)
-    by_fold = folds(record)
+    by_fold, of_stream = folds(record), stream(record)
     parts = {
         "summary": ("Summary", True),
         "verdicts": ("Verdicts", True),
+        "stream": ("Stream", of_stream),
         "folds": ("Folds", by_fold),
         "learning": ("Learning", True),
         **{name: (title, True) for name, title in _OUTCOME[record.objective].items()},
@@ -112,6 +114,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "sections": [(name, title) for name, (title, there) in parts.items() if there],
         "summary": summary(record),
         "verdicts": verdicts(record),
+        "stream": of_stream,
         "folds": by_fold,
         "learning": sections.learning(record),
         "outcome": _outcome(record, shown) if shown else None,

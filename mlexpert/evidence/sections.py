@@ -159,11 +159,14 @@ def _of_epoch(record: RunRecord, name: str, value: float | None) -> str:
 
 
 def _class_counts(record: RunRecord, facts: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Return rows (K,) of each class, or that have each label, by split."""
+    """Return rows (K,) of each class, or that have each label, by split.
+
+    Rows that a model learned later may have been counted by their own classes, fewer than it has.
+    """
     counts = {
         split: np.asarray(part["class_counts"])
         for split, part in (facts.get("parts") or {}).items()
-        if part.get("class_counts")
+        if len(part.get("class_counts") or ()) == len(record.train_counts)
     }
     if record.test:
         targets = record.test.predictions.targets

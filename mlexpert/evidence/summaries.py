@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlexpert.evidence.continual_headlines import stream_cards, stream_sentence
 from mlexpert.evidence.headlines import headline, note
 from mlexpert.evidence.metric_table import METRICS, in_words
 from mlexpert.evidence.record import PartRecord, RunRecord
@@ -21,6 +22,8 @@ _CARDS = {
     ),
     "regression": ("rmse", "mae", "median_absolute_error", "r2", "mean_error", "rmse_of_mean"),
 }  # fmt: skip
+_STREAM_CARDS = ("balanced_accuracy", "worst_class_recall", "ece")
+"""After those of a stream of tasks."""
 _UNBOUNDED = {"log_loss", "expected_cost", "mean_error", "rmse_of_mean"}
 """Metrics without two ends between which a card could show their place."""
 
@@ -44,11 +47,13 @@ def summary(record: RunRecord) -> dict[str, Any]:
         for name, about in METRICS.items()
         if name in present
     ]
-    return {
-        "sentence": headline(record, shown) if shown else "",
-        "cards": [_card(name, record, shown) for name in _cards(record, shown)] if shown else [],
-        "rows": rows,
-    }
+    of_stream = stream_cards(record)
+    sentences, cards = [stream_sentence(record)], of_stream
+    if shown:
+        names = _STREAM_CARDS if of_stream else _cards(record, shown)
+        sentences = [*sentences, headline(record, shown)]
+        cards = [*cards, *(_card(name, record, shown) for name in names)]
+    return {"sentence": " ".join(filter(None, sentences)), "cards": cards, "rows": rows}
 
 
 def _cards(record: RunRecord, shown: PartRecord[Any]) -> tuple[str, ...]:
