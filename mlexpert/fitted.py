@@ -206,9 +206,8 @@ class Fitted:
 
         def opened() -> dict[str, Any]:
             held = self._all_held(run_dir)
-            return open_test(
-                run_dir, held, self._predictions, self.schema, reason=reason, recipe=name
-            )
+            predict = self._test_predictions
+            return open_test(run_dir, held, predict, self.schema, reason=reason, recipe=name)
 
         # Of several processes the first opens the split, once, and all are told.
         return Processes.here().first_does(opened)
@@ -259,6 +258,9 @@ class Fitted:
     def _predictions(self, examples: Examples) -> dict[str, np.ndarray]:
         said = predictions_of(self.parts, self._logits(examples), self.schema.objective)
         return {**said, "targets": targets_of(examples, self.schema)}
+
+    def _test_predictions(self, examples: Examples) -> dict[str, np.ndarray]:
+        return self._predictions(examples)
 
     def _all_held(self, run_dir: Path) -> Held:
         return self._held or read_again(self.recipe, self.facts, run_dir)

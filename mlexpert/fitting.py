@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -17,21 +17,24 @@ from rich.console import Console
 from mlexpert import __version__
 from mlexpert.assembly import Assembled, assemble, read_folds_for, read_for
 from mlexpert.blocks.layers.image_views import one_view
+from mlexpert.continual import ContinualRecipe
 from mlexpert.data.batches import epoch_order
 from mlexpert.data.examples import Examples
 from mlexpert.data.finding import worst_of_each
 from mlexpert.data.schema import schema_to_json
+from mlexpert.data.task_coverage import task_classes_of
 from mlexpert.errors import InputError, RunError
 from mlexpert.fitted import DATA_FACTS, Fitted
 from mlexpert.folds import fit_folds, whole_data, whole_schema
 from mlexpert.held import held_of
 from mlexpert.importance import write_importance
-from mlexpert.loading import from_run
+from mlexpert.loading import fitted_of, from_run
 from mlexpert.model_folder import SavedModel, save_model
 from mlexpert.predictions import predictions_of, targets_of, write_arrays, write_subgroups
 from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of
+from mlexpert.row_digests import write_digests
 from mlexpert.run_dir import is_finished, new_run_dir, note, now, open_run
 from mlexpert.training.oom import is_out_of_memory
 from mlexpert.training.plan import Position
@@ -101,6 +104,10 @@ def fit(
     if track not in (None, "tensorboard"):
         raise InputError(f"track={track!r}; it takes None or 'tensorboard'.")
     require_tracker(track)
+    if recipe.learns_streams and (folds is not None or time is not None):
+        raise InputError(
+            f"{recipe.name} learns tasks in their order, which goes with neither folds= nor time=."
+        )
     for metric, minimum in (criteria or {}).items():
         if isinstance(minimum, bool) or not isinstance(minimum, int | float):
             raise InputError(f"criteria: {metric!r} is {minimum!r}; give the smallest number.")
@@ -113,23 +120,23 @@ def fit(
         else:
             settled, prepared = read_folds_for(recipe, ds, roles, leakage, folds)
         _refuse_together(settled)
-        facts = _facts(settled, prepared, criteria)
-        path = _where(recipe, run_dir, facts, engine)
+        facts = facts_of(settled, prepared, criteria)
+        path = where_to(recipe, run_dir, facts, engine)
         if not fresh and engine.processes.first_does(lambda: is_finished(path, facts)):
             return from_run(path, recipe=type(recipe), held=held_of(prepared))
         shown = Shown(track, profile, progress)
         if folds is None:
-            return _fit_one(settled, prepared[0], path, facts, engine, shown, fresh=fresh)
+            return fit_one(settled, prepared[0], path, facts, engine, shown, fresh=fresh)
         folder = open_run(path, facts, engine, fresh=fresh)
 
         def fit_fold(recipe: Recipe, one: Prepared, place: Path) -> Fitted:
-            own = _facts(recipe, [one], None)
+            own = facts_of(recipe, [one], None)
             if engine.processes.first_does(lambda: is_finished(place, own)):
                 return from_run(place, recipe=type(recipe), held=held_of([one]))
             if progress and engine.processes.is_first:
                 which = f"fold {int(place.name) + 1} of {len(prepared)}"
                 Console(stderr=True).print(which, style="dim", highlight=False)
-            return _fit_one(recipe, one, place, own, engine, shown)
+            return fit_one(recipe, one, place, own, engine, shown)
 
         return fit_folds(settled, prepared, folder, engine, fit_fold)
 
@@ -151,7 +158,7 @@ def _refuse_together(recipe: Recipe) -> None:
         )
 
 
-def _facts(
+def facts_of(
     recipe: Recipe, prepared: Sequence[Prepared], criteria: Mapping[str, float] | None
 ) -> dict[str, Any]:
     """Return what makes this run this run; of several folds, what makes the whole of them."""
@@ -170,13 +177,20 @@ def _facts(
         "leakage": [asdict(finding) for finding in findings],
         "criteria": dict(criteria or {}),
     }
+    train = first.splits.train
+    if isinstance(recipe, ContinualRecipe) and train.tasks is not None:
+        facts["stream"] = {
+            "num_tasks": int(train.tasks.max()) + 1,
+            "classes": task_classes_of(train),
+            **{name: getattr(recipe, name) for name in ("scenario", "boundaries", "blur")},
+        }
     if len(prepared) == 1:
         return facts
     schema = schema_to_json(whole_schema(prepared))
     return {**facts, "data": whole_data(prepared), "schema": schema, "folds": len(prepared)}
 
 
-def _where(
+def where_to(
     recipe: Recipe, run_dir: str | Path | None, facts: dict[str, Any], engine: Engine
 ) -> Path:
     """Return the run folder that all processes use, of the same data."""
@@ -186,7 +200,7 @@ def _where(
     return Path(engine.processes.first_does(lambda: str(new_run_dir(recipe))))
 
 
-def _fit_one(
+def fit_one(
     recipe: Recipe,
     prepared: Prepared,
     path: Path,
@@ -195,12 +209,26 @@ def _fit_one(
     shown: Shown,
     *,
     fresh: bool = False,
+    start: Callable[[Parts], None] | None = None,
 ) -> Fitted:
-    """Train a settled recipe on one division of the data, in a run folder of its own."""
+    """Train a settled recipe on one division of the data, in a run folder of its own.
+
+    Args:
+        recipe: Settled.
+        prepared: The data.
+        path: The run folder.
+        facts: Of `facts_of`.
+        engine: Device, precision and processes.
+        shown: What is shown of it.
+        fresh: Start anew in a folder that holds another run.
+        start: Changes the parts before training: weights that another run left.
+    """
     fork = list(range(torch.cuda.device_count()))
     with torch.random.fork_rng(devices=fork):
         torch.manual_seed(recipe.seed)
         made = assemble(recipe, prepared, progress=shown.progress, profile=shown.profile)
+        if start is not None:
+            start(made.parts)
         model = made.parts.network.model
         size = sum(parameter.numel() for parameter in model.parameters())
         # At most three checkpoints at once, of weights, best weights, average and two moments each.
@@ -215,14 +243,25 @@ def _train(
     recipe: Recipe, made: Assembled, prepared: Prepared, engine: Engine, folder: RunFolder
 ) -> Fitted:
     parts, schema = made.parts, prepared.schema
-    trainer = Trainer(parts.network.model, parts.method, made.stream, made.plan, engine, folder)
+    trainer = Trainer(
+        parts.network.model,
+        parts.method,
+        made.stream,
+        made.plan,
+        engine,
+        folder,
+        after_task=recipe.after_task(parts, made.rows),
+    )
     started = datetime.now(UTC)
     try:
         position = trainer.run()
         parts = _conclude(recipe, made, prepared, trainer, position)
-        fitted = Fitted(
+        fitted = fitted_of(
             recipe, schema, parts, run_dir=folder.path, held=held_of([prepared]), facts=folder.facts
         )
+        if recipe.learns_streams:  # later tasks must not train on what this one is judged by
+            digests = prepared.splits.digests
+            trainer.processes.first_does(lambda: write_digests(folder.path, digests))
         trainer.processes.first_does(lambda: _illustrate(fitted, prepared.splits.validation))
         seconds = {"total": (datetime.now(UTC) - started).total_seconds()}
         seconds["train"] = position.seconds
@@ -250,7 +289,11 @@ def _conclude(
     parts, folder = made.parts, trainer.folder
     targets = made.validation.targets.cpu()
     logits = trainer.logits(made.validation.store)
-    decision = parts.decide.fit(logits, targets, made.validation.weights)
+    tasks = made.rows.validation_tasks
+    asked = logits
+    if parts.tells_task and parts.given_task is not None and tasks is not None:
+        asked = parts.given_task(logits, tasks)
+    decision = parts.decide.fit(asked, targets, made.validation.weights)
     # Training rows as many as validation has, so that the two are compared in eval mode alike.
     few = epoch_order(len(made.unsampled.targets), seed=recipe.seed, epoch=0)[: len(logits)]
     with one_view(trainer.model):  # as in the scores of the epochs
@@ -264,7 +307,7 @@ def _conclude(
 
     def write() -> None:
         schema, rows = prepared.schema, prepared.splits.validation
-        said = predictions_of(parts, logits, schema.objective)
+        said = predictions_of(parts, logits, schema.objective, tasks)
         arrays = {**said, "targets": targets_of(rows, schema)}
         write_arrays(folder.path, "validation", arrays)
         write_subgroups(folder.path, "validation", arrays, rows.subgroups, schema)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from mlexpert.continual_fitted import ContinualFitted
+from mlexpert.data.schema import Schema
 from mlexpert.ensemble import Ensemble
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
 from mlexpert.held import Held
 from mlexpert.model_files import CARD
 from mlexpert.model_folder import SavedModel, load_model
-from mlexpert.recipe import Recipe
+from mlexpert.recipe import Parts, Recipe
 from mlexpert.run_dir import earlier_run
 from mlexpert.training.tracking import RUN
 
@@ -65,4 +67,20 @@ def _fitted(
     """Return the one model or the ensemble that was saved."""
     if saved.members:
         return Ensemble.of_saved(saved, facts=facts, run_dir=run_dir, held=held)
-    return Fitted(saved.recipe, saved.schema, saved.parts, facts=facts, run_dir=run_dir, held=held)
+    return fitted_of(
+        saved.recipe, saved.schema, saved.parts, facts=facts, run_dir=run_dir, held=held
+    )
+
+
+def fitted_of(
+    recipe: Recipe,
+    schema: Schema,
+    parts: Parts,
+    *,
+    facts: dict[str, Any],
+    run_dir: Path | None = None,
+    held: Held | None = None,
+) -> Fitted:
+    """Return a trained model in the form that its recipe's kind of data asks for."""
+    form = ContinualFitted if recipe.learns_streams else Fitted
+    return form(recipe, schema, parts, facts=facts, run_dir=run_dir, held=held)

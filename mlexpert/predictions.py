@@ -23,19 +23,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def predictions_of(parts: Parts, logits: Tensor, objective: Objective) -> dict[str, np.ndarray]:
+def predictions_of(
+    parts: Parts, logits: Tensor, objective: Objective, tasks: Tensor | None = None
+) -> dict[str, np.ndarray]:
     """Return what a model says of N rows.
 
     Args:
         parts: Of whose decision rule the answer is.
         logits: (N, K) or (N, M, K), as the network returns them.
         objective: What is predicted.
+        tasks: (N,) the task of each row of a stream; None where there is no stream.
 
     Returns:
         For regression "predictions" (N,) float64, in the user's unit. Otherwise "probabilities"
         (N, K), "uncalibrated" (N, K), and "decisions": classes (N,), or labels (N, K) as uint8;
-        where errors cost differently also "cost" (K, K).
+        where errors cost differently also "cost" (K, K). Of a stream also "tasks" (N,), and
+        "told" (N,), the decisions with the task told, but where tasks share their classes.
     """
+    if tasks is not None:
+        return _of_stream(parts, logits, objective, tasks)
     decisions = parts.decide.decide(logits).numpy()
     if objective == "regression":
         return {"predictions": decisions.astype(np.float64)}
@@ -53,6 +59,35 @@ def predictions_of(parts: Parts, logits: Tensor, objective: Objective) -> dict[s
     if isinstance(parts.decide, CostSensitive):
         arrays["cost"] = parts.decide.cost.numpy()
     return arrays
+
+
+def _of_stream(
+    parts: Parts, logits: Tensor, objective: Objective, tasks: Tensor
+) -> dict[str, np.ndarray]:
+    """Return what a model says of the rows of a stream, with the tasks told and without."""
+    about = {"tasks": tasks.numpy()}
+    if parts.given_task is None:
+        return {**predictions_of(parts, logits, objective), **about}
+    masked = parts.given_task(logits, tasks)
+    told = parts.decide.decide(masked).numpy()
+    asked = predictions_of(parts, masked if parts.tells_task else logits, objective)
+    return {**asked, **about, "told": told}
+
+
+def told_accuracy(arrays: dict[str, np.ndarray]) -> dict[str, float]:
+    """Return the mean over tasks of the accuracy, as it was asked and with the task told.
+
+    Args:
+        arrays: Of `predictions_of`, of a stream, with "targets".
+    """
+    tasks, targets = arrays["tasks"], arrays["targets"]
+
+    def mean(decisions: np.ndarray) -> float:
+        right = decisions == targets
+        return float(np.mean([right[tasks == number].mean() for number in np.unique(tasks)]))
+
+    found = {"average_accuracy": mean(arrays["decisions"])}
+    return found | ({"task_aware_accuracy": mean(arrays["told"])} if "told" in arrays else {})
 
 
 def in_user_terms(decisions: Tensor, schema: Schema) -> np.ndarray:

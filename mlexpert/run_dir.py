@@ -39,7 +39,7 @@ def is_finished(path: Path, facts: dict[str, Any]) -> bool:
         return False
     facts = json.loads(json.dumps(facts))
     differences = []
-    for name in ("recipe", "version", "source_hash", "config", "folds"):
+    for name in ("recipe", "version", "source_hash", "config", "folds", "stream"):
         differences += _differences(name, earlier.get(name), facts.get(name))
     for name in ("fingerprint", "split_fingerprint"):
         differences += _differences(f"data.{name}", earlier["data"].get(name), facts["data"][name])

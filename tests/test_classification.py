@@ -62,7 +62,7 @@ def test_the_rule_is_the_one_for_the_metric(data: Schema, fields: dict, rule: ty
 def test_a_method_on_another_prior_decides_as_it_was_trained() -> None:
     recipe = ImbalancedCls().settle(TWO)
     method = CrossEntropy(shift=0, flip=False)
-    log_weight = torch.tensor([0.0, 2.0])
+    log_weight = torch.tensor([0.0, 4.0])  # of which half is expected to be in the logits
     parts = recipe.parts(TWO, recipe.network(TWO), method, log_weight=log_weight)
     assert type(parts.decide) is Rebalanced and parts.method is method
     logits = torch.tensor([[0.0, 1.0]])

@@ -37,6 +37,8 @@ def head_of(model: nn.Module) -> tuple[nn.Module, str, nn.Module]:
         (True, '1', 3)
     """
     network, found = _classifier(model)
+    while isinstance(found, nn.Sequential) and len(found):  # a projection may stand before it
+        found = found[-1]
     for parent in model.modules():
         for name, child in parent.named_children():
             if child is found and isinstance(child, HEADS):

@@ -37,6 +37,20 @@ class Row:
 
 
 CATALOGUE = (
+    Row("continual-cls/a-gem", 1, "continual_cls.a_gem", "AGem"),
+    Row("continual-cls/der++", 1, "continual_cls.der_plus_plus", "DerPlusPlus"),
+    Row("continual-cls/er", 1, "continual_cls.er", "Er"),
+    Row("continual-cls/er-ace", 1, "continual_cls.er_ace", "ErAce"),
+    Row("continual-cls/ewc", 1, "continual_cls.ewc", "Ewc"),
+    Row("continual-cls/gdumb", 1, "continual_cls.gdumb", "GDumb"),
+    Row("continual-cls/icarl", 1, "continual_cls.icarl", "Icarl"),
+    Row("continual-cls/joint", 1, "continual_cls.joint", "Joint"),
+    Row("continual-cls/lwf", 1, "continual_cls.lwf", "Lwf"),
+    Row("continual-cls/mas", 1, "continual_cls.mas", "Mas"),
+    Row("continual-cls/naive", 1, "continual_cls.naive", "Naive"),
+    Row("continual-cls/ranpac", 1, "continual_cls.ranpac", "RanPac"),
+    Row("continual-cls/si", 1, "continual_cls.si", "Si"),
+    Row("continual-cls/slda", 1, "continual_cls.slda", "Slda"),
     Row("image-cls", 1, "image_cls.standard", "ImageCls"),
     Row("image-cls/fast", 1, "image_cls.fast", "ImageClsFast"),
     Row("imbalanced-cls", 1, "imbalanced_cls.prior_adjusted", "ImbalancedCls"),

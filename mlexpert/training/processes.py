@@ -275,6 +275,18 @@ def _is_lost_connection(error: BaseException) -> bool:
     )
 
 
+@torch.no_grad()
+def add_up(rows: Tensor) -> Tensor:
+    """Return the sum of a tensor over the processes of torch's group, for methods' own use.
+
+    All processes have to call it at the same time. Where there is only one, it is the tensor.
+    """
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        rows = rows.clone()
+        dist.all_reduce(rows)
+    return rows
+
+
 def leave_group() -> bool:
     """End the process group, after which each process is alone; return whether this is the first.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlexpert.training.method import Method
+from mlexpert.training.method import Batch, Method
 
 
 def modules_of(model: nn.Module, method: Method) -> list[nn.Module]:
@@ -30,7 +30,7 @@ def optimizers_of(optimizer: Optimizer) -> list[Optimizer]:
 def tensors_of(model: nn.Module, method: Method, optimizer: Optimizer) -> list[Tensor]:
     """Return every tensor that they hold outside of a step, each once.
 
-    Parameters, buffers, tensors that are plain attributes, and what optimisers keep.
+    Parameters, buffers, tensors and batches that are plain attributes, and what optimisers keep.
     """
     return list({id(tensor): tensor for tensor in _all_tensors(model, method, optimizer)}.values())
 
@@ -49,7 +49,11 @@ def _all_tensors(model: nn.Module, method: Method, optimizer: Optimizer) -> Iter
     for module in modules_of(model, method):
         yield from module.parameters(recurse=False)
         yield from module.buffers(recurse=False)
-        yield from (value for value in vars(module).values() if isinstance(value, Tensor))
+        for value in vars(module).values():
+            if isinstance(value, Batch):
+                yield from (column for column in vars(value).values() if column is not None)
+            elif isinstance(value, Tensor):
+                yield value
     for each in optimizers_of(optimizer):
         for held in (*each.state.values(), *each.param_groups):
             yield from (value for value in held.values() if isinstance(value, Tensor))

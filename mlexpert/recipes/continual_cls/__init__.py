@@ -1,0 +1,1 @@
+"""Classification of a stream: task after task, without forgetting those before."""

@@ -1,0 +1,118 @@
+"""DER++: replayed rows keep the logits that they were given when they came, and their labels.
+
+The memory is a reservoir of rows, labels and what the network said of each row in the step that
+trained on it. Later it is held to that by a squared error on one draw, and to the label by
+cross-entropy on another, independent one. It needs no boundaries between tasks.
+
+Paper: Buzzega et al. 2020, arXiv:2004.07211, equation 6 and algorithm 2.
+Differs from the paper: cross-entropy is over the classes met so far, or those of the row's task
+where that is told. The squared error is the paper's, over all outputs that the network had when the
+row came, those of classes to come as well: that holds them down on old rows, and is worth one to
+two points. BatchNorm has one pass over rows that come and both draws.
+Results: benchmarks/continual/results.md
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from mlexpert.blocks.layers.task_classes import MASKED, TaskClasses
+from mlexpert.blocks.replay.reservoir import Reservoir
+from mlexpert.data.schema import Schema
+from mlexpert.recipe import Parts
+from mlexpert.replay_recipe import ReplayRecipe
+from mlexpert.training.method import Batch, Loss
+from mlexpert.training.replay import Replay, Replaying
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerPlusPlus(ReplayRecipe):
+    """Cross-entropy, and rows of a reservoir with their labels and their former logits."""
+
+    name: ClassVar[str] = "continual-cls/der++"
+    version: ClassVar[int] = 1
+
+    alpha: float = 0.5
+    """Weight of the squared error to former logits, 0 or more; alpha in the paper."""
+    beta: float = 0.5
+    """Weight of the cross-entropy of replayed rows, 0 or more; beta in the paper."""
+
+    def check(self) -> None:
+        """Refuse values that cannot be meant."""
+        super().check()
+        for name in ("alpha", "beta"):
+            self.require(0 <= getattr(self, name) < math.inf, name, "a number of 0 or more")
+
+    def build(self, schema: Schema) -> Parts:
+        """Assemble network, losses and memory."""
+        network, classes = self.network(schema), self.classes(schema)
+        memory, how = Reservoir(self.buffer_size), self.replaying()
+        method = DerMethod(classes, memory, how, alpha=self.alpha, beta=self.beta)
+        return self.parts(schema, network, method, classes=classes)
+
+
+class DerMethod(Replay):
+    """Three means: of rows that come, of former logits, and of rows that are replayed.
+
+    Cross-entropy of rows that come, plus alpha times the squared error of the first draw, plus beta
+    times the cross-entropy of the second.
+
+    Args:
+        classes: Which were met.
+        memory: Where rows are kept.
+        how: How rows are masked, changed and drawn.
+        alpha: Weight of the squared error.
+        beta: Weight of the cross-entropy of replayed rows.
+    """
+
+    num_draws: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        classes: TaskClasses,
+        memory: Reservoir,
+        how: Replaying,
+        *,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+    ) -> None:
+        super().__init__(classes, memory, how)
+        self.alpha, self.beta = alpha, beta
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the sum of the three means, as a loss of this piece."""
+        logits = model(batch.inputs)
+        losses = self.cross_entropy(logits, batch.targets)
+        self.note(logits, batch)
+        if self.has_replayed:
+            former = self.memory.logits[self.slot_of(batch)]
+            losses = losses.where(self.part_of(batch) != 1, squared_error(logits, former))
+        return self.means(losses, batch, (1.0, self.alpha, self.beta))
+
+    def after_step(self, model: nn.Module, batch: Batch) -> None:
+        """Offer the rows that came to the memory, with what was said of them in this step."""
+        assert self.incoming is not None, "a step follows a draw"
+        self.remember(self.incoming, self.noted())
+
+
+def squared_error(logits: Tensor, former: Tensor) -> Tensor:
+    """Return the squared error (B,) of logits to former ones, the mean over the outputs of then.
+
+    Args:
+        logits: (B, K) or (B, M, K), of whose members it is the mean.
+        former: As many outputs or fewer; `MASKED` where the network had none yet.
+    """
+    known = former > MASKED / 2
+    errors = (logits[..., : former.shape[-1]].float() - former).square().where(known, 0)
+    means = errors.sum(dim=-1) / known.sum(dim=-1).clamp_min(1)
+    return means.view(len(means), -1).mean(dim=1)
+
+
+if __name__ == "__main__":
+    from mlexpert.cli import run_file
+
+    run_file(DerPlusPlus)

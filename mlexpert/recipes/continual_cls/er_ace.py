@@ -1,0 +1,67 @@
+"""ER-ACE: rows that come are told apart from each other alone, rows of the memory from all classes.
+
+A new class is first met with features that lie among those of old ones. Pushing these away at once
+is what spoils them; here only replayed rows, in which classes are mixed, do that. It needs no
+boundaries between tasks.
+
+Paper: Caccia et al. 2022, arXiv:2104.05025, equation 4.
+Differs from the paper: it acts alike in the first task. BatchNorm has one pass over rows that come
+and rows that are drawn. With the task told, both losses are over the classes of the row's task.
+Results: benchmarks/continual/results.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mlexpert.blocks.layers.task_classes import MASKED
+from mlexpert.blocks.losses.cross_entropy import cross_entropy
+from mlexpert.blocks.replay.reservoir import Reservoir
+from mlexpert.data.schema import Schema
+from mlexpert.recipe import Parts
+from mlexpert.replay_recipe import ReplayRecipe
+from mlexpert.training.method import Batch, Loss
+from mlexpert.training.replay import Replay
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErAce(ReplayRecipe):
+    """Asymmetric cross-entropy on the rows that come and on rows of a reservoir."""
+
+    name: ClassVar[str] = "continual-cls/er-ace"
+    version: ClassVar[int] = 1
+
+    def build(self, schema: Schema) -> Parts:
+        """Assemble network, cross-entropy and memory."""
+        network, classes = self.network(schema), self.classes(schema)
+        method = ErAceMethod(classes, Reservoir(self.buffer_size), self.replaying())
+        return self.parts(schema, network, method, classes=classes)
+
+
+class ErAceMethod(Replay):
+    """The mean over rows that come plus the mean over rows of the memory, each over its classes."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the sum of both means, as a loss of this piece."""
+        logits = self.masked(model(batch.inputs), batch.targets)
+        left_out = self.absent(logits.shape[-1]) & (batch.index >= 0)[:, None]  # (B, K)
+        left_out = left_out[:, None] if logits.ndim == 3 else left_out
+        losses = cross_entropy(logits.masked_fill(left_out, MASKED), batch.targets)
+        return self.means(losses, batch, (1.0, 1.0))
+
+    def absent(self, num_classes: int) -> Tensor:
+        """Return whether each class (K,) has no row among those that came in this step."""
+        assert self.incoming is not None, "a loss follows a draw"
+        targets = self.incoming.targets
+        absent = torch.ones(num_classes, dtype=torch.bool, device=targets.device)
+        return absent.index_fill(0, targets, False)
+
+
+if __name__ == "__main__":
+    from mlexpert.cli import run_file
+
+    run_file(ErAce)
