@@ -37,6 +37,8 @@ class Row:
 
 
 CATALOGUE = (
+    Row("continual-cls", 1, "continual_cls.dark_experience", "ContinualCls"),
+    Row("continual-cls/naive", 1, "continual_cls.naive", "Naive"),
     Row("continual-cls/a-gem", 1, "continual_cls.a_gem", "AGem"),
     Row("continual-cls/der++", 1, "continual_cls.der_plus_plus", "DerPlusPlus"),
     Row("continual-cls/er", 1, "continual_cls.er", "Er"),
@@ -47,7 +49,6 @@ CATALOGUE = (
     Row("continual-cls/joint", 1, "continual_cls.joint", "Joint"),
     Row("continual-cls/lwf", 1, "continual_cls.lwf", "Lwf"),
     Row("continual-cls/mas", 1, "continual_cls.mas", "Mas"),
-    Row("continual-cls/naive", 1, "continual_cls.naive", "Naive"),
     Row("continual-cls/ranpac", 1, "continual_cls.ranpac", "RanPac"),
     Row("continual-cls/si", 1, "continual_cls.si", "Si"),
     Row("continual-cls/slda", 1, "continual_cls.slda", "Slda"),

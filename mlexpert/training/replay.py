@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mlexpert.blocks.layers.task_classes import TaskClasses
+from mlexpert.blocks.layers.task_classes import MASKED, TaskClasses
 from mlexpert.blocks.replay.class_balanced_buffer import ClassBalancedBuffer
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.blocks.replay.stored_rows import Drawn
@@ -97,6 +97,22 @@ class Replay(ContinualMethod):
     def slot_of(self, batch: Batch) -> Tensor:
         """Return where each row (B,) that was drawn lies in the memory; of others, any slot."""
         return (-1 - batch.index) % self.memory.rows.capacity
+
+    def among_incoming(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return logits in which rows that come can be meant for the classes of this step alone.
+
+        Asymmetric cross-entropy: classes that no row came of are at `MASKED` for rows that come,
+        and untouched for those that are drawn (Caccia et al. 2022, arXiv:2104.05025, equation 4).
+
+        Args:
+            logits: (B, K) or (B, M, K) of the micro-batch.
+            batch: The micro-batch.
+        """
+        assert self.incoming is not None, "a loss follows a draw"
+        absent = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        absent[self.incoming.targets] = False
+        left_out = absent & (batch.index >= 0)[:, None]  # (B, K)
+        return logits.masked_fill(left_out[:, None] if logits.ndim == 3 else left_out, MASKED)
 
     def means(self, losses: Tensor, batch: Batch, factors: Sequence[float]) -> Loss:
         """Return the sum of factor times mean loss, of the rows that come and of each draw.

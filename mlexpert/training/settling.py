@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlexpert.data.batches import batches
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 def settle(trainer: Trainer, train: Data) -> None:
     """Decide how a task is computed and its batches are cut; nothing that is trained moves.
 
-    A whole stream is computed in one way. Only what fits in memory is found anew, for a task that
-    has other rows than the one before.
+    A whole stream is computed in one way. Only what fits in memory is found anew, for a task whose
+    steps take more than those before: the batch as it is drawn is larger, or the method holds more.
     """
     if not trainer.stretch.stage.epochs:  # nothing is computed that half precision is meant for
         choice = {"precision": "fp32", "channels_last": False, "why": "fp32: nothing is trained by "
@@ -49,6 +49,12 @@ def settle(trainer: Trainer, train: Data) -> None:
     if before:
         is_new = before[-1].train is not trainer.stretch.train
         if is_new and plan.microbatch == "auto" and not engine.is_sharded:
+            demand = _demand(trainer, train)
+            if trainer.demand and all(
+                now <= then for now, then in zip(demand, trainer.demand, strict=True)
+            ):
+                return
+            trainer.demand = demand
             found = settle_memory(*parts, optimizer, engine, train, plan)
             # Blocks that compute their activations again go on doing so.
             again = found.checkpointing or trainer.cut.checkpointing
@@ -60,6 +66,8 @@ def settle(trainer: Trainer, train: Data) -> None:
     if not on_cpu:  # by rule; what fits depends on it
         trainer.arithmetic = settle_arithmetic(*parts, engine, train, plan)
     if plan.microbatch == "auto" and not engine.is_sharded:
+        if len(trainer.stream) > 1:
+            trainer.demand = _demand(trainer, train)
         found = settle_memory(*parts, optimizer, engine, train, plan)
         _take_up(trainer, found)
         is_roomy = found.is_roomy
@@ -67,6 +75,15 @@ def settle(trainer: Trainer, train: Data) -> None:
         may_try = is_roomy and not engine.is_sharded
         trainer.arithmetic = settle_arithmetic(*parts, engine, train, plan, may_try=may_try)
     trainer.folder.update(arithmetic=trainer.arithmetic)
+
+
+def _demand(trainer: Trainer, train: Data) -> tuple[int, ...]:
+    """Return what the memory of a step grows with: sizes of the batch, and bytes that are held."""
+    batch = longest_batch(train, trainer.plan, trainer.engine)
+    _, drawn = drawn_batch(trainer.model, trainer.method, batch)
+    held = sum(tensor.nbytes for tensor in trainer.method.state_dict().values()
+               if isinstance(tensor, Tensor))  # fmt: skip
+    return (*drawn.inputs.shape, held)
 
 
 def _take_up(trainer: Trainer, found: Sizing) -> None:

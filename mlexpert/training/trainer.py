@@ -81,6 +81,7 @@ class Trainer:
         self.average: WeightAverage | None = None
         self.phases: Phases = OFF
         self.arithmetic: dict[str, Any] = {}
+        self.demand: tuple[int, ...] = ()  # what the cut was made for, of a stream
         # A number is a sign of short memory: no more rows are looked at together.
         self.cut = (
             Cut(plan.microbatch, looks=min(LARGEST, plan.microbatch))

@@ -23,6 +23,7 @@ from mlexpert.recipes.continual_cls.mas import MasMethod
 from mlexpert.recipes.continual_cls.si import SiMethod
 from mlexpert.training.held_weights import HeldWeights
 from mlexpert.training.interrupt import Interrupted
+from mlexpert.training.memory.predict import predict_peak
 from mlexpert.training.method import Batch, Method, Task
 
 DIGITS = load_digits()
@@ -47,8 +48,11 @@ def built(name: str, **fields):
 
 
 def test_with_the_task_told_all_forget_less_than_fine_tuning(tmp_path: Path) -> None:
+    told = {"scenario": "task", "order_seed": 1}
+    # In so few steps a weight does little for the loss, and little is held.
+    strengths = {"si": {"strength": 1e3}, "mas": {"strength": 10.0}}
     found = {
-        name: fit(name, tmp_path / name, scenario="task", order_seed=1).evaluate()
+        name: fit(name, tmp_path / name, **told, **strengths.get(name, {})).evaluate()
         for name in ("naive", *METHODS, "lwf")
     }
     forgotten = {name: metrics["forgetting"] for name, metrics in found.items()}
@@ -187,6 +191,18 @@ def test_the_path_integral_never_sees_the_penalty() -> None:
             summed[name] -= gradient[name] * (weights[5 + step][name] - weights[4 + step][name])
     for name, value in summed.items():
         torch.testing.assert_close(method.integral.path[name], value, rtol=1e-5, atol=1e-9)
+
+
+def test_memory_is_predicted_in_the_midst_of_a_step_too() -> None:
+    """All tensors of the method are buffers, which the prediction knows of."""
+    model = network()
+    method = SiMethod(model, TaskClasses(4), epsilon=0.1, strength=1.0, by_task=False)
+    batch = batch_of((0, 1), seed=0)
+    method.loss(model, batch).total.backward()
+    method.after_backward(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = predict_peak(model, method, optimizer, batch, 8)
+    assert found.peak is not None and found.peak > 0
 
 
 def test_online_ewc_holds_around_the_newest_weights() -> None:

@@ -54,7 +54,10 @@ def after_one_task(**fields) -> tuple[IcarlMethod, nn.Module, Batch]:
 
 
 def test_the_loss_is_that_of_the_paper() -> None:
-    """Algorithm 3: labels for new classes, the sigmoid of the earlier network for old ones."""
+    """Algorithm 3: labels for new classes, the sigmoid of the earlier network for old ones.
+
+    Its logits are halved, as van de Ven et al. 2022 do.
+    """
     method, model, _ = after_one_task()
     second, before = rows((2, 3)), network().train()  # the same weights
     method.begin_task(model, task_of(1, second))
@@ -64,7 +67,7 @@ def test_the_loss_is_that_of_the_paper() -> None:
             parameter += 0.3 * torch.randn_like(parameter)
     loss = method.loss(model, batch)
     labels = F.one_hot(batch.targets, 4).float()
-    labels[:, :2] = before(batch.inputs)[:, :2].sigmoid().detach()
+    labels[:, :2] = (before(batch.inputs)[:, :2] / 2).sigmoid().detach()
     expected = F.binary_cross_entropy_with_logits(model(batch.inputs), labels, reduction="sum")
     torch.testing.assert_close(loss.total, expected)
     assert loss.count == len(batch)
@@ -147,10 +150,7 @@ def test_old_classes_are_remembered(tmp_path: Path) -> None:
     fields = {"backbone": "mlp", "epochs": 10, "batch_size": 32, "precision": "fp32"}
     recipe = get("continual-cls/icarl", buffer_size=100, num_tasks=3, **fields)
     fitted = recipe.fit((IMAGES[:600], DIGITS.target[:600]), run_dir=tmp_path, progress=False)
-    naive = get("continual-cls/naive", num_tasks=3, **fields)
-    other = naive.fit((IMAGES[:600], DIGITS.target[:600]), run_dir=tmp_path / "n", progress=False)
-    assert fitted.evaluate()["average_accuracy"] > 0.75
-    assert other.evaluate()["average_accuracy"] < 0.5
+    assert fitted.accuracy_matrix()[3].min() > 0.6  # fine-tuning has 0 for the first two tasks
 
 
 def test_what_cannot_be_meant_is_refused(tmp_path: Path) -> None:

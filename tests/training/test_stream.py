@@ -284,7 +284,25 @@ def test_an_order_is_told_how_far_its_task_is_and_is_drawn_anew(tmp_path: Path) 
     assert len({tuple(rows.tolist()) for rows in drawn}) == 6
 
 
-def test_the_batch_is_cut_anew_only_for_other_rows(
+class Doubling(Plain):
+    """Draws every row twice from the second task on, as replay does with others."""
+
+    number = 0
+
+    def begin_task(self, model: nn.Module, task: Task) -> None:
+        self.number = task.number
+
+    def draw(self, model: nn.Module, batch: Batch) -> Batch:
+        return batch.map(lambda column: torch.cat([column] * min(2, 1 + self.number)))
+
+
+def three_tasks(model: nn.Sequential) -> list[Stretch]:
+    first, *others = other_rows(model)
+    last = stretch(model, data(80, 4), data(20, 5), epochs=1, number=2)
+    return [first, *others, last]
+
+
+def test_the_batch_is_cut_anew_only_where_a_step_takes_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sized: list[int] = []
@@ -296,6 +314,9 @@ def test_the_batch_is_cut_anew_only_for_other_rows(
         return size(*args)
 
     monkeypatch.setattr(settling, "settle_memory", counted)
-    for number, make in enumerate((second_stage, other_rows)):
-        train(tmp_path / str(number), make, replace(PLAN, microbatch="auto"))
-    assert sized == [100, 100, 60]
+    plan = replace(PLAN, microbatch="auto")
+    for number, make in enumerate((second_stage, three_tasks)):
+        train(tmp_path / str(number), make, plan)
+    assert sized == [100, 100]
+    train(tmp_path / "more", three_tasks, plan, Doubling())
+    assert sized == [100, 100, 100, 60]

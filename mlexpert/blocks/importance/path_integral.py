@@ -27,10 +27,9 @@ class PathIntegral(nn.Module):
         """The sum so far; omega in the paper."""
         self.start = PerParameter(model)
         """The weights at the task's start."""
-        # Between the two halves of one step, so that no checkpoint has to know of it.
-        self._names: list[str] = []
-        self._grads: list[Tensor] = []
-        self._before: list[Tensor] = []
+        # Between the two halves of one step, so that no checkpoint has to know of them.
+        self.grads, self.before = (PerParameter(model, persistent=False) for _ in range(2))
+        self._moving: list[str] = []
 
     @torch.no_grad()
     def begin(self, model: nn.Module) -> None:
@@ -42,21 +41,20 @@ class PathIntegral(nn.Module):
     @torch.no_grad()
     def before_step(self, model: nn.Module) -> None:
         """Take note of the weights and of their gradients, which are those of the task's loss."""
-        moved = [(name, p) for name, p in _trained(model) if p.grad is not None]
-        self._names = [name for name, _ in moved]
-        self._grads = [p.grad.clone() for _, p in moved if p.grad is not None]
-        self._before = [p.clone() for _, p in moved]
+        moving = [(name, p, p.grad) for name, p in _trained(model) if p.grad is not None]
+        self._moving = [name for name, _, _ in moving]
+        torch._foreach_copy_(self._of(self.grads), [grad for _, _, grad in moving])
+        torch._foreach_copy_(self._of(self.before), [parameter for _, parameter, _ in moving])
 
     @torch.no_grad()
     def after_step(self, model: nn.Module) -> None:
-        """Add what the step took off the loss, to first order."""
-        if not self._names:
+        """Add what the step took off the loss, to first order; nothing where there was none."""
+        if not self._moving:
             return
         now = dict(_trained(model))
-        moves = torch._foreach_sub([now[name] for name in self._names], self._before)
-        paths = [self.path[name] for name in self._names]
-        torch._foreach_addcmul_(paths, self._grads, moves, value=-1.0)
-        self._names, self._grads, self._before = [], [], []
+        moves = torch._foreach_sub([now[name] for name in self._moving], self._of(self.before))
+        torch._foreach_addcmul_(self._of(self.path), self._of(self.grads), moves, value=-1.0)
+        self._moving = []
 
     @torch.no_grad()
     def importance(self, model: nn.Module, *, epsilon: float) -> dict[str, Tensor]:
@@ -72,6 +70,9 @@ class PathIntegral(nn.Module):
             name: self.path[name] / ((parameter - self.start[name]).square() + epsilon)
             for name, parameter in _trained(model)
         }
+
+    def _of(self, tensors: PerParameter) -> list[Tensor]:
+        return [tensors[name] for name in self._moving]
 
 
 def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

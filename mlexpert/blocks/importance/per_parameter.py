@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 
 class PerParameter(nn.Module):
-    """Zeros for every parameter that a model trains, as buffers: they are in every checkpoint.
+    """Zeros for every parameter that a model trains, as buffers.
 
     Args:
         model: Its parameters that require a gradient have a tensor of their shape each, under
             their names.
+        persistent: Whether they are state, and so in every checkpoint.
 
     Example:
         >>> zeros = PerParameter(nn.Sequential(nn.Linear(2, 3)))
@@ -19,11 +20,12 @@ class PerParameter(nn.Module):
         torch.Size([3, 2])
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, persistent: bool = True) -> None:
         super().__init__()
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                self.register_buffer(_key(name), torch.zeros_like(parameter))
+                zeros = torch.zeros_like(parameter)
+                self.register_buffer(_key(name), zeros, persistent=persistent)
 
     def __getitem__(self, name: str) -> Tensor:
         """Return the tensor of the parameter of this name."""

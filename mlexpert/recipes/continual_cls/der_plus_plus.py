@@ -18,9 +18,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
-from mlexpert.blocks.layers.task_classes import MASKED, TaskClasses
+from mlexpert.blocks.layers.task_classes import TaskClasses
+from mlexpert.blocks.losses.former_logits import former_logits_error
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
@@ -70,6 +71,7 @@ class DerMethod(Replay):
     """
 
     num_draws: ClassVar[int] = 2
+    memory: Reservoir
 
     def __init__(
         self,
@@ -90,26 +92,14 @@ class DerMethod(Replay):
         self.note(logits, batch)
         if self.has_replayed:
             former = self.memory.logits[self.slot_of(batch)]
-            losses = losses.where(self.part_of(batch) != 1, squared_error(logits, former))
+            errors = former_logits_error(logits, former)
+            losses = losses.where(self.part_of(batch) != 1, errors)
         return self.means(losses, batch, (1.0, self.alpha, self.beta))
 
     def after_step(self, model: nn.Module, batch: Batch) -> None:
         """Offer the rows that came to the memory, with what was said of them in this step."""
         assert self.incoming is not None, "a step follows a draw"
         self.remember(self.incoming, self.noted())
-
-
-def squared_error(logits: Tensor, former: Tensor) -> Tensor:
-    """Return the squared error (B,) of logits to former ones, the mean over the outputs of then.
-
-    Args:
-        logits: (B, K) or (B, M, K), of whose members it is the mean.
-        former: As many outputs or fewer; `MASKED` where the network had none yet.
-    """
-    known = former > MASKED / 2
-    errors = (logits[..., : former.shape[-1]].float() - former).square().where(known, 0)
-    means = errors.sum(dim=-1) / known.sum(dim=-1).clamp_min(1)
-    return means.view(len(means), -1).mean(dim=1)
 
 
 if __name__ == "__main__":

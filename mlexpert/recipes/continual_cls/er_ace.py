@@ -15,10 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from mlexpert.blocks.layers.task_classes import MASKED
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.data.schema import Schema
@@ -47,18 +45,9 @@ class ErAceMethod(Replay):
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the sum of both means, as a loss of this piece."""
-        logits = self.masked(model(batch.inputs), batch.targets)
-        left_out = self.absent(logits.shape[-1]) & (batch.index >= 0)[:, None]  # (B, K)
-        left_out = left_out[:, None] if logits.ndim == 3 else left_out
-        losses = cross_entropy(logits.masked_fill(left_out, MASKED), batch.targets)
+        logits = self.among_incoming(self.masked(model(batch.inputs), batch.targets), batch)
+        losses = cross_entropy(logits, batch.targets)
         return self.means(losses, batch, (1.0, 1.0))
-
-    def absent(self, num_classes: int) -> Tensor:
-        """Return whether each class (K,) has no row among those that came in this step."""
-        assert self.incoming is not None, "a loss follows a draw"
-        targets = self.incoming.targets
-        absent = torch.ones(num_classes, dtype=torch.bool, device=targets.device)
-        return absent.index_fill(0, targets, False)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """GDumb: a balanced sample of the stream, and a network trained from scratch on it alone.
 
 Rows are kept greedily, with an equal share for every class met so far. After each task a network of
-fresh weights is trained on what is kept. It learns nothing from the rest of the stream, so a method
-that does no better gains nothing by learning as it goes.
+fresh weights is trained on them. A method that does no better gains nothing as it goes.
 
 Paper: Prabhu et al. 2020, ECCV, "GDumb: A simple approach that questions our progress in continual
 learning", algorithms 1 and 2.
@@ -43,8 +42,7 @@ class GDumb(ReplayRecipe):
 
     def settle(self, schema: Schema) -> Self:
         """Fill in what depends on the data; the rows are few, so they are passed often."""
-        epochs = 50 if self.epochs is None else self.epochs
-        return replace(super().settle(schema), epochs=epochs)
+        return replace(super().settle(schema), epochs=self.epochs or 50)
 
     def memory(self) -> ClassBalancedBuffer:
         """Return an empty memory."""
@@ -70,11 +68,9 @@ class GDumb(ReplayRecipe):
         """Return a stretch for each task, each with an optimiser that has gathered nothing."""
         assert isinstance(parts.method, GDumbMethod) and rows.train_tasks is not None
         parts.method.has_all = int(rows.train_tasks.min()) == 0
-        model = parts.network.model
-        return tuple(
-            replace(one, stage=replace(one.stage, optimizer=self.optimizer(model, schema)))
-            for one in super().stretches(parts, schema, rows)
-        )
+        made, model = super().stretches(parts, schema, rows), parts.network.model
+        fresh = [replace(one.stage, optimizer=self.optimizer(model, schema)) for one in made]
+        return tuple(replace(one, stage=own) for one, own in zip(made, fresh, strict=True))
 
 
 class GDumbMethod(Replay):
@@ -93,8 +89,7 @@ class GDumbMethod(Replay):
         super().begin_task(model, task)
         first, there = self.first.state_dict(), model.state_dict()
         model.load_state_dict({name: like(first[name], there[name]) for name in first})
-        new = set(task.class_counts.nonzero().flatten().tolist())
-        old = set(self.sample.counts)
+        new, old = set(task.class_counts.nonzero().flatten().tolist()), set(self.sample.counts)
         self.share = len(old) / max(1, len(old | new))  # a class of one task is like no class
 
     def wants_replay(self) -> bool:

@@ -53,9 +53,9 @@ class Joint(ContinualRecipe):
 
     def stretches(self, parts: Parts, schema: Schema, rows: Encoded) -> tuple[Stretch, ...]:
         """Return one stretch; the task of each class is told beforehand."""
-        assert rows.train_tasks is not None
+        assert rows.train_tasks is not None and isinstance(parts.method, ContinualMethod)
         for number in rows.train_tasks.unique().tolist():
-            parts.decide.classes.see(rows.train.targets[rows.train_tasks == number], number)
+            parts.method.classes.see(rows.train.targets[rows.train_tasks == number], number)
         return super().stretches(parts, schema, rows)
 
 

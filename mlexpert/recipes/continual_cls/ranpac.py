@@ -8,8 +8,9 @@ The matrix of the sums takes 8 P^2 bytes for P features, 32 MB for 2,000 and 200
 Paper: McDonnell et al. 2023, arXiv:2307.02251, equations 5 to 9, without its first-task adapters.
 Differs from the paper: the penalty is the minimum of generalised cross-validation, a function of
 the same sums, where the paper holds out rows of each task; 2,000 random features, not 10,000. With
-backbone="auto" there is no pretrained network: an image is its standardised pixels, a table the
-normal scores and categories of its columns, a text the bag of its words in random coordinates.
+backbone="auto" there is no pretrained network: an image is its pixels, standardised by the first
+task's mean and deviation; a table the normal scores and categories of its columns, by the first
+task's quantiles; a text the bag of its words in random coordinates.
 Results: benchmarks/continual/results.md
 """
 

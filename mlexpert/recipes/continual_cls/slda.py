@@ -8,8 +8,9 @@ linear discriminant analysis on all rows at once, in whatever tasks they came. T
 Paper: Hayes and Kanan 2020, arXiv:1909.01520, section 3.
 Differs from the paper: the covariance is exactly the pooled one, whatever the order of rows, and
 shrinks towards its mean variance, not towards 1; a frequent class has a larger prior. With
-backbone="auto" there is no pretrained network: an image is its standardised pixels, a table the
-normal scores and categories of its columns, a text the bag of its words in random coordinates.
+backbone="auto" there is no pretrained network: an image is its pixels, standardised by the first
+task's mean and deviation; a table the normal scores and categories of its columns, by the first
+task's quantiles; a text the bag of its words in random coordinates.
 Results: benchmarks/continual/results.md
 """
 

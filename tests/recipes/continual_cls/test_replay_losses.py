@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlexpert.blocks.layers.task_classes import TaskClasses
+from mlexpert.blocks.losses.former_logits import former_logits_error
 from mlexpert.blocks.replay.class_balanced_buffer import ClassBalancedBuffer
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.recipes.continual_cls.a_gem import AGemMethod, project
-from mlexpert.recipes.continual_cls.der_plus_plus import DerMethod, squared_error
+from mlexpert.recipes.continual_cls.dark_experience import AsymmetricDer
+from mlexpert.recipes.continual_cls.der_plus_plus import DerMethod
 from mlexpert.recipes.continual_cls.er import ErMethod
 from mlexpert.recipes.continual_cls.er_ace import ErAceMethod
 from mlexpert.recipes.continual_cls.gdumb import GDumbMethod
@@ -52,6 +54,7 @@ MAKE: dict[str, Callable[[TaskClasses, Replaying], Replay]] = {
     "er": lambda classes, how: ErMethod(classes, Reservoir(20), how),
     "der": lambda classes, how: DerMethod(classes, Reservoir(20), how, alpha=0.3, beta=0.7),
     "ace": lambda classes, how: ErAceMethod(classes, Reservoir(20), how),
+    "dark": lambda classes, how: AsymmetricDer(classes, Reservoir(20), how, alpha=0.3, beta=0.7),
 }
 
 
@@ -160,12 +163,25 @@ def test_der_holds_rows_to_what_was_said_when_they_were_trained_on(members: int)
     assert torch.equal(method.memory.logits[:8], then)
 
 
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_default_is_der_whose_new_rows_are_told_apart_among_themselves(members: int) -> None:
+    method, model, second = after_one_task("dark", members)
+    drawn = method.draw(model, second)
+    loss = method.loss(model, drawn)
+    logits, slots = model(drawn.inputs), -1 - drawn.index[4:9]
+    assert isinstance(method.memory, Reservoir)
+    squared = (logits[4:9] - method.memory.logits[slots]).square().flatten(1).mean(dim=1).mean()
+    came = over(logits[:4], [2, 3], drawn.targets[:4]).mean()
+    replayed = over(logits[9:], [0, 1, 2, 3], drawn.targets[9:]).mean()
+    torch.testing.assert_close(loss.total / loss.count, came + 0.3 * squared + 0.7 * replayed)
+
+
 def test_the_squared_error_is_over_the_outputs_of_then() -> None:
     logits, former = torch.tensor([[1.0, 2.0, 9.0]]), torch.tensor([[0.0, 0.0]])
-    assert squared_error(logits, former).tolist() == [2.5]
-    assert squared_error(logits, torch.tensor([[0.0, -1e4, -1e4]])).tolist() == [1.0]
+    assert former_logits_error(logits, former).tolist() == [2.5]
+    assert former_logits_error(logits, torch.tensor([[0.0, -1e4, -1e4]])).tolist() == [1.0]
     members = torch.stack([logits, logits * 0], dim=1)
-    assert squared_error(members, former.unsqueeze(1).expand(-1, 2, -1)).tolist() == [1.25]
+    assert former_logits_error(members, former.unsqueeze(1).expand(-1, 2, -1)).tolist() == [1.25]
 
 
 @pytest.mark.parametrize("name", list(MAKE))
@@ -189,7 +205,7 @@ def test_pieces_add_up_to_the_whole_batch(name: str, weighted: bool, cuts: tuple
         found.append(model.weight.grad / count)
         assert count == pytest.approx(6.5 if weighted else 4)
     torch.testing.assert_close(found[0], found[1])
-    if name == "der":
+    if name in ("der", "dark"):
         torch.testing.assert_close(method.noted(), model(second.inputs).detach())
 
 

@@ -1,0 +1,107 @@
+"""Dark experience with asymmetric cross-entropy: DER++ whose new classes do not push old ones away.
+
+Rows of a reservoir are replayed twice: held to the logits that the network once gave them, and to
+their labels among all classes met so far. Rows that come are told apart from one another alone, so
+that a new class does not spoil the features that old ones live in. No boundaries are needed.
+
+Paper: Buzzega et al. 2020, arXiv:2004.07211, equation 6 (DER++); Caccia et al. 2022,
+    arXiv:2104.05025, equation 4 (asymmetric cross-entropy).
+Differs from the papers: it is both at once, with beta = 1. It was chosen, alpha and beta too, on
+rows of Fashion-MNIST that were held out of its training part (benchmarks/LOG.md). BatchNorm has one
+pass over rows that come and both draws.
+Results: benchmarks/continual/results.md
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from mlexpert.blocks.layers.task_classes import TaskClasses
+from mlexpert.blocks.losses.cross_entropy import cross_entropy
+from mlexpert.blocks.losses.former_logits import former_logits_error
+from mlexpert.blocks.replay.reservoir import Reservoir
+from mlexpert.data.schema import Schema
+from mlexpert.recipe import Parts
+from mlexpert.replay_recipe import ReplayRecipe
+from mlexpert.training.method import Batch, Loss
+from mlexpert.training.replay import Replay, Replaying
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinualCls(ReplayRecipe):
+    """Former logits and labels of a reservoir, and new classes apart from old ones."""
+
+    name: ClassVar[str] = "continual-cls"
+    version: ClassVar[int] = 1
+
+    alpha: float = 0.5
+    """Weight of the squared error to former logits, 0 or more; alpha in the paper."""
+    beta: float = 1.0
+    """Weight of the cross-entropy of replayed rows, 0 or more; beta in the paper."""
+
+    def check(self) -> None:
+        """Refuse values that cannot be meant."""
+        super().check()
+        for name in ("alpha", "beta"):
+            self.require(0 <= getattr(self, name) < math.inf, name, "a number of 0 or more")
+
+    def build(self, schema: Schema) -> Parts:
+        """Assemble network, losses and memory."""
+        network, classes = self.network(schema), self.classes(schema)
+        memory, how = Reservoir(self.buffer_size), self.replaying()
+        method = AsymmetricDer(classes, memory, how, alpha=self.alpha, beta=self.beta)
+        return self.parts(schema, network, method, classes=classes)
+
+
+class AsymmetricDer(Replay):
+    """Three means: of rows that come, of former logits, and of rows that are replayed.
+
+    Args:
+        classes: Which were met.
+        memory: Where rows are kept.
+        how: How rows are masked, changed and drawn.
+        alpha: Weight of the squared error, on the first draw.
+        beta: Weight of the cross-entropy of the second draw.
+    """
+
+    num_draws: ClassVar[int] = 2
+    memory: Reservoir
+
+    def __init__(
+        self,
+        classes: TaskClasses,
+        memory: Reservoir,
+        how: Replaying,
+        *,
+        alpha: float,
+        beta: float,
+    ) -> None:
+        super().__init__(classes, memory, how)
+        self.alpha, self.beta = alpha, beta
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Return the sum of the three means, as a loss of this piece."""
+        logits = model(batch.inputs)
+        self.note(logits, batch)
+        among = self.among_incoming(self.masked(logits, batch.targets), batch)
+        losses = cross_entropy(among, batch.targets)
+        if self.has_replayed:
+            former = self.memory.logits[self.slot_of(batch)]
+            errors = former_logits_error(logits, former)
+            losses = losses.where(self.part_of(batch) != 1, errors)
+        return self.means(losses, batch, (1.0, self.alpha, self.beta))
+
+    def after_step(self, model: nn.Module, batch: Batch) -> None:
+        """Offer the rows that came to the memory, with what was said of them in this step."""
+        assert self.incoming is not None, "a step follows a draw"
+        self.remember(self.incoming, self.noted())
+
+
+if __name__ == "__main__":
+    from mlexpert.cli import run_file
+
+    run_file(ContinualCls)
