@@ -287,3 +287,11 @@ def test_training_mode_and_no_rows_are_refused() -> None:
         fisher(model.train(), [(inputs, targets)], mask=unmasked)
     with pytest.raises(InputError, match="no rows"):
         fisher(model.eval(), [], mask=unmasked)
+
+
+def test_of_a_compiled_model_is_the_same() -> None:
+    model, inputs, targets = made("convolutions", 4)
+    plain = fisher(model, [(inputs, targets)], mask=unmasked)
+    model.compile(backend="eager")
+    model(inputs)  # compiled from here on
+    assert_close(fisher(model, [(inputs, targets)], mask=unmasked), plain, rtol=1e-5)
