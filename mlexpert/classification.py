@@ -114,7 +114,7 @@ class ClassificationRecipe(NetworkRecipe):
         )
         if schema.kind == "image":
             return SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
-        return AdamW(groups, lr=self.lr)
+        return AdamW(groups, lr=self.lr, fused=True)
 
     def schedule(self, schema: Schema) -> Schedule:
         """Return warm-up and cosine for images and text, and a constant rate for tables."""

@@ -140,7 +140,7 @@ class ContinualRecipe(NetworkRecipe):
         moved = [parameter for parameter in model.parameters() if parameter.requires_grad]
         if schema.kind == "image" and self.backbone != "mlp":
             return SGD(moved, lr=self.lr, weight_decay=self.weight_decay)
-        return Adam(moved, lr=self.lr, weight_decay=self.weight_decay)
+        return Adam(moved, lr=self.lr, weight_decay=self.weight_decay, fused=True)
 
     def parts(
         self,

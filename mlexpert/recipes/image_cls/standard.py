@@ -175,7 +175,7 @@ class ImageCls(ClassifierRecipe):
         )
         if self.optimizer == "sgd":
             return SGD(groups, lr=self.lr, momentum=0.9, nesterov=True)
-        return AdamW(groups, lr=self.lr)
+        return AdamW(groups, lr=self.lr, fused=True)
 
 
 if __name__ == "__main__":
