@@ -64,6 +64,12 @@ def train(
     return here
 
 
+def one_optimizer(model: nn.Sequential) -> list[Stretch]:
+    """Two tasks with rows of their own, and one optimiser for both."""
+    first, second = other_rows(model)
+    return [first, replace(second, stage=replace(second.stage, optimizer=first.stage.optimizer))]
+
+
 def lines(folder: Path) -> list[dict]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
@@ -97,7 +103,7 @@ class Remembering(StopAt):
 
 
 @pytest.mark.parametrize("step", [3, 14, 15, 18])
-@pytest.mark.parametrize("make", [second_stage, other_rows])
+@pytest.mark.parametrize("make", [second_stage, other_rows, one_optimizer])
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_going_on_equals_not_stopping_bit_for_bit(
     tmp_path: Path, make, step: int, keep: str
@@ -320,3 +326,77 @@ def test_the_batch_is_cut_anew_only_where_a_step_takes_more(
     assert sized == [100, 100]
     train(tmp_path / "more", three_tasks, plan, Doubling())
     assert sized == [100, 100, 100, 60]
+
+
+def test_an_optimiser_that_tasks_share_keeps_what_it_gathered(tmp_path: Path) -> None:
+    """As one loop over both tasks would; one of its own begins each task anew."""
+    counts: dict[str, list[int]] = {}
+
+    class Counting(Plain):
+        def begin_task(self, model: nn.Module, task: Task) -> None:
+            counts.setdefault(name, []).append(len(stretches[task.number].stage.optimizer.state))
+
+    for name, make in (("shared", one_optimizer), ("own", other_rows)):
+        stretches: list[Stretch] = []
+
+        def noted(
+            model: nn.Sequential, make: Callable = make, into: list[Stretch] = stretches
+        ) -> list[Stretch]:
+            into += make(model)
+            return into
+
+        here = train(tmp_path / name, noted, method=Counting())
+        assert not any(one.stage.optimizer.state for one in here.stream)  # and leaves it at last
+    assert counts["own"] == [0, 0] and counts["shared"][0] == 0 < counts["shared"][1]
+
+
+def test_a_task_ends_with_its_rows_in_their_order_and_in_eval_mode(tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+
+    class Looking(Plain):
+        def draw(self, model: nn.Module, batch: Batch) -> Batch:
+            return replace(batch, inputs=batch.inputs * 0)
+
+        def end_task(self, model: nn.Module, task: Task) -> None:
+            assert task.batches is not None and not model.training
+            seen.append(torch.cat([batch.inputs for batch in task.batches()]))
+            again = torch.cat([batch.index for batch in task.batches()])
+            assert torch.equal(again, torch.arange(len(again)))
+
+    here = train(tmp_path, other_rows, method=Looking())
+    for stretch_, rows in zip(here.stream, seen, strict=True):
+        index = torch.arange(len(rows))
+        assert torch.equal(rows, stretch_.train.store.take(index))
+
+
+def test_a_task_may_be_learned_at_its_end_alone(tmp_path: Path) -> None:
+    class Solving(Plain):
+        def end_task(self, model: nn.Module, task: Task) -> None:
+            with torch.no_grad():
+                model[1].bias += 1.0
+
+    def no_steps(model: nn.Sequential) -> list[Stretch]:
+        return [replace(one, stage=replace(one.stage, epochs=0)) for one in other_rows(model)]
+
+    before = net()[1].bias.detach().clone()
+    here = train(tmp_path, no_steps, method=Solving())
+    assert torch.allclose(here.model[1].bias.detach(), before + 2.0)
+    assert here.at.step == 0 and here.at.best
+    assert [row["split"] for row in lines(tmp_path)] == ["validation", "validation"]
+
+
+def test_after_each_task_and_before_the_first_someone_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    model = net()
+    run = RunFolder(tmp_path, {}, fresh=True)
+    here = Trainer(
+        model,
+        Plain(),
+        other_rows(model),
+        PLAN,
+        Engine("fp32"),
+        run,
+        after_task=lambda trainer, number: told.append((number, trainer.at.step)),
+    )
+    here.run()
+    assert told == [(-1, 0), (0, here.steps[0]), (1, sum(here.steps))]
