@@ -27,7 +27,9 @@ from mlexpert.training.step import Step
 DIGITS = load_digits()
 IMAGES = np.round(DIGITS.images * (255 / 16)).astype(np.uint8)
 LABELS = DIGITS.target
-QUICK: dict[str, Any] = {"backbone": "mlp", "epochs": 1, "precision": "fp32", "batch_size": 32}
+QUICK: dict[str, Any] = {
+    "backbone": "mlp", "epochs": 1, "precision": "fp32", "batch_size": 32, "microbatch": None,
+}  # fmt: skip
 
 
 def fit(name: str, folder: Path, rows: Any = None, **fields: Any) -> ContinualFitted:

@@ -18,7 +18,9 @@ from mlexpert.recipes.continual_cls.gdumb import GDumb
 DIGITS = load_digits()
 IMAGES = np.round(DIGITS.images * (255 / 16)).astype(np.uint8)[:900]
 LABELS = DIGITS.target[:900]
-QUICK: dict[str, Any] = {"backbone": "mlp", "epochs": 3, "precision": "fp32", "batch_size": 32}
+QUICK: dict[str, Any] = {
+    "backbone": "mlp", "epochs": 3, "precision": "fp32", "batch_size": 32, "microbatch": None,
+}  # fmt: skip
 
 
 def fit(name: str, folder: Path, **fields: Any) -> Any:
