@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -106,6 +106,10 @@ class ContinualRecipe(NetworkRecipe):
                 )
         return ds
 
+    def for_more(self) -> Self:
+        """Return this recipe as it reads what is learned later: a task, or those of its column."""
+        return replace(self, num_tasks=None if self.by else 1, order_seed=None)
+
     def describe(self, train: Examples) -> Schema:
         """Return the classes of all tasks, and else what the first task's rows tell."""
         return describe_first_task(train, self.vocabulary)
@@ -178,13 +182,13 @@ class ContinualRecipe(NetworkRecipe):
         """Return how often training begins on other rows: for each task once."""
         return num_tasks
 
-    def rows_of(self, tasks: list[Tensor], targets: Tensor, number: int) -> Tensor:
+    def rows_of(self, tasks: Mapping[int, Tensor], targets: Tensor, number: int) -> Tensor:
         """Return the training rows (N',) of a stretch.
 
         Args:
-            tasks: The rows of each task.
+            tasks: The rows of each task, in order; of a model that learns on, the new ones alone.
             targets: (N,) classes of all rows.
-            number: Of the stretch, from 0.
+            number: Of the task that begins.
         """
         return tasks[number]
 
@@ -199,11 +203,11 @@ class ContinualRecipe(NetworkRecipe):
             passing = stream_order(rows.train_tasks, self.blur, generator)
             tasks, order = list(passing.tensor_split(len(numbers))), in_order
         stage = Stage(self.epochs, parts.optimizer, parts.schedule, order)
-        made = []
-        for number in range(self.num_stretches(len(tasks))):
-            own = self.rows_of(tasks, rows.train.targets, number)
+        made, of_task = [], dict(zip(numbers, tasks, strict=True))
+        for number in numbers[: self.num_stretches(len(tasks))]:
+            own = self.rows_of(of_task, rows.train.targets, number)
             counts = torch.bincount(rows.train.targets[own], minlength=schema.num_classes)
-            task = Task(numbers[number], counts)
+            task = Task(number, counts)
             train, validation = rows.train.select(own), self._validation(rows, own)
             made.append(Stretch(task, train, validation, parts.evaluate, stage))
         return tuple(made)

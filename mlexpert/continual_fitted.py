@@ -22,6 +22,7 @@ from mlexpert.evidence.continual_metrics import stream_metrics
 from mlexpert.evidence.continual_record import TASKS, stream_record
 from mlexpert.evidence.run_files import read_rows
 from mlexpert.fitted import Fitted
+from mlexpert.held import Held, read_again
 from mlexpert.predictions import in_user_terms, predictions_of, targets_of, told_accuracy
 from mlexpert.training.continual import ContinualMethod
 
@@ -162,10 +163,11 @@ class ContinualFitted(Fitted):
 
     @property
     def num_tasks(self) -> int:
-        """Tasks that were learned."""
+        """Tasks that were learned, one after another or at once."""
         method = self.parts.method
         assert isinstance(method, ContinualMethod), "recipes for streams have one"
-        return method.number + 1
+        told = self.facts.get("stream", {}).get("num_tasks", 0)
+        return max(told, method.number + 1, int(self._classes.task_of_class.max()) + 1)
 
     def validation_so_far(self) -> Examples | None:
         """Return the validation rows of all tasks, or None where they are not at hand."""
@@ -174,6 +176,14 @@ class ContinualFitted(Fitted):
         except InputError:  # a model without a run, or of data that were in memory only
             return None
         return rows
+
+    def _all_held(self, run_dir: Path) -> Held:
+        """Return what was held back; where it is read again, it is of this run's own tasks."""
+        first = self.facts.get("stream", {}).get("first_task", 0)
+        if self._held is not None or not first:
+            return super()._all_held(run_dir)
+        held = read_again(self.recipe.for_more(), self.facts, run_dir)
+        return replace(held, validation=tuple(numbered(rows, first) for rows in held.validation))
 
     @property
     def _classes(self) -> TaskClasses:
@@ -236,6 +246,10 @@ class ContinualFitted(Fitted):
 
     def _test_predictions(self, examples: Examples) -> dict[str, np.ndarray]:
         """Number the tasks of sealed rows, which are counted from 0, as this run counts them."""
-        assert examples.tasks is not None, "the rows of a stream have their tasks"
-        first = self.facts["stream"].get("first_task", 0)
-        return self._predictions(replace(examples, tasks=examples.tasks + first))
+        return self._predictions(numbered(examples, self.facts["stream"].get("first_task", 0)))
+
+
+def numbered(rows: Examples, first: int) -> Examples:
+    """Return rows of a stream, whose tasks are counted from 0, as the tasks from `first` on."""
+    assert rows.tasks is not None, "rows of a stream have their tasks"
+    return replace(rows, tasks=rows.tasks + first)

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlexpert.continual_fitted import ContinualFitted
-from mlexpert.data.examples import Examples
+from mlexpert.continual_fitted import ContinualFitted, numbered
 from mlexpert.data.join_examples import join_examples
 from mlexpert.data.nearest import listing
 from mlexpert.data.schema import Schema
@@ -86,7 +85,7 @@ def learn(
     )
     engine = Engine(recipe.precision, sharded=recipe.sharded)
     with engine.processes:
-        new = prepare(replace(recipe, num_tasks=1, order_seed=None), more, roles)
+        new = prepare(recipe.for_more(), more, roles)
         heed(new.findings, leakage)
         _refuse_kind(fitted.schema, new)
         _refuse_labels(recipe.scenario, fitted.schema, new.schema)
@@ -180,7 +179,7 @@ def _refuse_held_rows(fitted: ContinualFitted, new: Splits) -> None:
 def _following(fitted: ContinualFitted, new: Prepared) -> Prepared:
     """Return the new rows as the tasks that follow, with the validation rows of those before."""
     first, splits = fitted.num_tasks, new.splits
-    train, validation = (_numbered(part, first) for part in (splits.train, splits.validation))
+    train, validation = (numbered(part, first) for part in (splits.train, splits.validation))
     before = fitted.validation_so_far()
     if before is not None:
         validation = join_examples([before, validation])
@@ -197,11 +196,6 @@ def _following(fitted: ContinualFitted, new: Prepared) -> Prepared:
         digests[name] = np.concatenate([earlier, digests.get(name, earlier[:0])])
     splits = replace(splits, train=train, validation=validation, digests=digests)
     return replace(new, splits=splits, schema=schema, facts={**new.facts, "parts": parts})
-
-
-def _numbered(rows: Examples, first: int) -> Examples:
-    assert rows.tasks is not None, "rows of a stream have their tasks"
-    return replace(rows, tasks=rows.tasks + first)
 
 
 def _grown(schema: Schema, new: Schema) -> Schema:

@@ -39,8 +39,9 @@ def is_finished(path: Path, facts: dict[str, Any]) -> bool:
         return False
     facts = json.loads(json.dumps(facts))
     differences = []
-    for name in ("recipe", "version", "source_hash", "config", "folds", "stream"):
+    for name in ("recipe", "version", "source_hash", "config", "folds"):
         differences += _differences(name, earlier.get(name), facts.get(name))
+    differences += _differences("stream", _stream(earlier), _stream(facts))
     for name in ("fingerprint", "split_fingerprint"):
         differences += _differences(f"data.{name}", earlier["data"].get(name), facts["data"][name])
     weights = (earlier["data"].get("weights"), facts["data"].get("weights"))
@@ -130,6 +131,11 @@ def note(folder: RunFolder, **facts: Any) -> None:
 def now() -> str:
     """Return the time in UTC, in seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _stream(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what a stream is, without what runs before wrote down of it, seconds and all."""
+    return {k: v for k, v in facts.get("stream", {}).items() if k != "before"}
 
 
 def _subgroups(facts: dict[str, Any]) -> list[str]:

@@ -41,6 +41,7 @@ class SolvedRecipe(ContinualRecipe):
         for name in ("depth", "shift"):
             self.require(not getattr(self, name), name, "None: features are those of the rows")
         self.require(not self.flip, "flip", "False: features are those of the rows")
+        self.require(not self.ema, "ema", "None or 0: there are no steps to average over")
         self.require(self.backbone != "mlp", "backbone", "'auto', or a network that was trained")
 
     def network(self, schema: Schema) -> Network:

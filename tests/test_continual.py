@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -246,3 +247,42 @@ def test_learning_on_refuses_what_would_spoil_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="same"):
         domain.learn([(IMAGES[~early], LABELS[~early])], run_dir=tmp_path / "d", progress=False)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["gdumb", "icarl"])
+def test_a_memory_too_small_for_all_classes_is_refused_before_training(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="at least 10"):
+        fit(f"continual-cls/{name}", tmp_path / "run", buffer_size=9)
+    assert not (tmp_path / "run").exists()
+
+
+def test_solved_recipes_average_no_weights() -> None:
+    with pytest.raises(InputError, match=r"ema=0\.9"):
+        get("continual-cls/ranpac", ema=0.9)
+
+
+def test_tasks_learned_at_once_are_counted(tmp_path: Path) -> None:
+    fitted = fit("continual-cls/joint", tmp_path / "run", num_tasks=2)
+    assert fitted.num_tasks == 2
+    assert fitted.classes_by_task() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert mlexpert.load(fitted.save(tmp_path / "saved")).num_tasks == 2
+
+
+def test_a_run_that_learned_on_finds_its_rows_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(rng.normal(size=(240, 3)), columns=list("abc"))
+    rows["y"] = (rows["a"] + rng.normal(size=240) > 0).astype(int)
+    rows["site"] = np.arange(240) % 4
+    rows[rows["site"] < 2].to_csv(tmp_path / "first.csv", index=False)
+    rows[rows["site"] >= 2].to_csv(tmp_path / "more.csv", index=False)
+    recipe = get("continual-cls/naive", scenario="domain", by="site", epochs=1)
+    fitted = recipe.fit(tmp_path / "first.csv", target="y", run_dir=tmp_path / "a", progress=False)
+    on = fitted.learn(tmp_path / "more.csv", run_dir=tmp_path / "b", progress=False)
+    assert on.num_tasks == 4  # the values of the column are the tasks, here as well
+    again = Fitted.from_run(tmp_path / "b")
+    held = again.validation_so_far()
+    assert held is not None and np.unique(held.tasks).tolist() == [2, 3]
+    found = again.final_test(reason="test")["average_accuracy"]
+    assert found == on.final_test(reason="test")["average_accuracy"]

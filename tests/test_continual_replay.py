@@ -62,7 +62,7 @@ def test_replay_remembers_and_never_replays_a_validation_row(
 def test_gdumb_trains_on_a_balanced_sample_and_begins_its_optimiser_anew(tmp_path: Path) -> None:
     recipe = GDumb(buffer_size=60, seed=3)
     targets = torch.from_numpy(LABELS)
-    tasks = [torch.nonzero(targets // 2 == number).flatten() for number in range(5)]
+    tasks = {number: torch.nonzero(targets // 2 == number).flatten() for number in range(5)}
     samples = [recipe.rows_of(tasks, targets, number) for number in range(5)]
     for number, rows in enumerate(samples):
         assert len(rows) == 60 == len(rows.unique())
@@ -71,6 +71,8 @@ def test_gdumb_trains_on_a_balanced_sample_and_begins_its_optimiser_anew(tmp_pat
         assert torch.equal(rows, recipe.rows_of(tasks, targets, number))
     shared = GDumb(buffer_size=60, scenario="domain").rows_of(tasks, targets % 2, 4)
     assert torch.bincount(targets[shared]).tolist() == [6] * 10  # of every domain alike
+    later = recipe.rows_of({3: tasks[3], 4: tasks[4]}, targets, 4)  # the memory has those of 3
+    assert targets[later].unique().tolist() == [8, 9]
     fitted = fit("gdumb", tmp_path, epochs=1, num_tasks=2)
     optimizers = {id(stretch.stage.optimizer) for stretch in stretches(fitted)}
     assert len(optimizers) == 2

@@ -227,9 +227,9 @@ def _sets_of(ds: Any, num_tasks: int | None) -> tuple[Any, ...] | None:
     if not sets:
         raise InputError("there is no data set in it: a stream needs one for each task")
     if num_tasks is not None and len(sets) != num_tasks:
-        ended = "ended after" if isinstance(ds, Iterator) else "are"
+        found = "the stream ended after" if isinstance(ds, Iterator) else "there are"
         raise InputError(
-            f"there {ended} {len(sets)} data set(s), and num_tasks={num_tasks}: give one for each "
+            f"{found} {len(sets)} data set(s), and num_tasks={num_tasks}: give one for each "
             "task, or leave num_tasks= out"
         )
     nested = next((number for number, one in enumerate(sets) if isinstance(one, Stream)), None)

@@ -287,6 +287,30 @@ def add_up(rows: Tensor) -> Tensor:
     return rows
 
 
+def shape_somewhere(rows: Tensor | None, most: int) -> tuple[int, ...]:
+    """Return the shape that a tensor has in all processes that have it.
+
+    All processes have to call it at the same time.
+
+    Args:
+        rows: The tensor, or None where this process has none.
+        most: How many processes may have it. Only where they are fewer than there are is anything
+            exchanged.
+
+    Raises:
+        ValueError: If no process has it.
+    """
+    count = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    shapes = [None if rows is None else tuple(rows.shape)]
+    if most < count:
+        shapes = shapes * count
+        dist.all_gather_object(shapes, shapes[0])
+    found = next((shape for shape in shapes if shape is not None), None)
+    if found is None:
+        raise ValueError("no process has the tensor whose shape is asked for")
+    return found
+
+
 def leave_group() -> bool:
     """End the process group, after which each process is alone; return whether this is the first.
 

@@ -16,7 +16,7 @@ from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.blocks.replay.stored_rows import Drawn
 from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Batch, Loss
-from mlexpert.training.processes import add_up
+from mlexpert.training.processes import add_up, shape_somewhere
 
 TINY = 1e-30
 """Of a sum of weights."""
@@ -62,6 +62,8 @@ class Replay(ContinualMethod):
         self.memory, self.size = memory, how.size
         self.totals: Tensor | list[int] = []
         """Rows that came in this step and those of each draw, or the sums of their weights."""
+        self.num_rows = 0
+        """Rows of this step, those that came and those that were drawn."""
         self._outputs: Tensor | None = None
         """(B + 1, ...) what was said of the rows that came; the last line is no row's."""
 
@@ -79,7 +81,7 @@ class Replay(ContinualMethod):
             draws = [self.memory.draw(size) for _ in range(self.num_draws)]
         batch = with_replayed(batch, *draws, capacity=self.memory.rows.capacity)
         parts = [len(self.incoming), *map(len, draws)]
-        self.totals = parts
+        self.totals, self.num_rows = parts, sum(parts)
         if batch.weights is not None:
             self.totals = torch.stack([own.sum() for own in batch.weights.split(parts)])
         return self.augmented(batch)
@@ -145,7 +147,11 @@ class Replay(ContinualMethod):
 
     def noted(self) -> Tensor:
         """Return what was said (B, ...) of the rows that came, in their order, in all processes."""
-        assert self._outputs is not None, "a step follows a loss"
+        assert self.incoming is not None, "a step follows a draw"
+        # In a step of fewer rows than processes, some were asked for no loss.
+        shape = shape_somewhere(self._outputs, self.num_rows)
+        if self._outputs is None:
+            self._outputs = torch.zeros(shape, device=self.incoming.targets.device)
         return add_up(self._outputs)[:-1]
 
     def remember(self, batch: Batch, logits: Tensor | None = None) -> None:

@@ -173,7 +173,9 @@ class Trainer:
         if stage.epochs:
             self.kept.put_back()
         self.model.eval()
+        started = time.monotonic()
         self.method.end_task(self.model, replace(task, batches=lambda: self._rows_of(train)))
+        self.at.seconds += time.monotonic() - started
         if not stage.epochs:  # what the method did at the end is all that was learned
             self._score(validation)
             self.kept.put_back()

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import nn
 
 from mlexpert.errors import InputError, RunError
-from mlexpert.training.processes import PATIENCE, Processes, add_up
+from mlexpert.training.processes import PATIENCE, Processes, add_up, shape_somewhere
 
 
 def gradients(rank: int) -> list[nn.Parameter]:
@@ -70,6 +70,7 @@ def agree(processes: Processes) -> dict:
         "share": [share.start, share.stop],
         "rows": processes.gather_rows(everything[share], sizes).tolist(),
         "added": add_up(torch.full((2,), rank + 1.0)).tolist(),
+        "shape": shape_somewhere(torch.zeros(3, 4) if rank == 1 else None, 1),
         "flags": processes.gather_rows(everything[share, 0] > 4, sizes).tolist(),
         "first": caught(lambda: processes.first_does(lambda: {"by": rank, "text": "ü" * 1000})),
         "input error": caught(lambda: processes.first_does(lambda: fail(InputError(f"of {rank}")))),

@@ -67,6 +67,7 @@ def test_numbers_are_added_and_compared(results: Path, agreed: list[dict]) -> No
         assert result["total"] == pytest.approx([0.3, 3.0], abs=1e-15)
         assert result["smallest"] == 8
         assert result["added"] == [6.0, 6.0]
+        assert result["shape"] == [3, 4]
 
 
 def test_gradients_are_summed_and_lacking_ones_are_zero_or_none(agreed: list[dict]) -> None:

@@ -15,6 +15,7 @@ Results: benchmarks/continual/results.md
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -54,19 +55,21 @@ class GDumb(ReplayRecipe):
         method = GDumbMethod(network.model, classes, self.memory(), self.replaying())
         return self.parts(schema, network, method, classes=classes)
 
-    def rows_of(self, tasks: list[Tensor], targets: Tensor, number: int) -> Tensor:
-        """Return the sample of the tasks so far."""
-        memory = self.memory()
+    def rows_of(self, tasks: Mapping[int, Tensor], targets: Tensor, number: int) -> Tensor:
+        """Return the sample of the tasks so far, or of this one where the memory has the others."""
+        memory, so_far = self.memory(), [task for task in tasks if task <= number]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            for task, own in enumerate(tasks[: number + 1]):
-                rows = own[torch.randperm(len(own))]
+            for task in so_far if 0 in tasks else [number]:
+                rows = tasks[task][torch.randperm(len(tasks[task]))]
                 memory.insert(rows, targets[rows].cpu(), torch.full_like(rows, task))
             return memory.draw(self.buffer_size).inputs.sort().values
 
     def stretches(self, parts: Parts, schema: Schema, rows: Encoded) -> tuple[Stretch, ...]:
         """Return a stretch for each task, each with an optimiser that has gathered nothing."""
         assert isinstance(parts.method, GDumbMethod) and rows.train_tasks is not None
+        fits = self.buffer_size >= schema.num_classes
+        self.require(fits, "buffer_size", f"at least {schema.num_classes}, a row for each class")
         parts.method.has_all = int(rows.train_tasks.min()) == 0
         made, model = super().stretches(parts, schema, rows), parts.network.model
         fresh = [replace(one.stage, optimizer=self.optimizer(model, schema)) for one in made]

@@ -32,10 +32,11 @@ from mlexpert.blocks.replay.exemplars import Exemplars
 from mlexpert.continual import ContinualRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.networks.heads import head_of, replace_head
-from mlexpert.recipe import Parts
+from mlexpert.recipe import Encoded, Parts
 from mlexpert.training import exemplars
 from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Batch, Loss, Task, summed
+from mlexpert.training.plan import Stretch
 from mlexpert.training.replay import with_replayed
 
 ALLOWED = (
@@ -81,6 +82,19 @@ class Icarl(ContinualRecipe):
         assert isinstance(head, nn.Linear | GroupedLinear), "a network comes with a linear head"
         replace_head(network.model, NearestMeanHead(head))
         return self.parts(schema, network, IcarlMethod(classes, self), classes=classes)
+
+    def stretches(self, parts: Parts, schema: Schema, rows: Encoded) -> tuple[Stretch, ...]:
+        """Return a stretch for each task.
+
+        Raises:
+            InputError: If there will be no exemplar for each class, of each task that has it.
+        """
+        assert rows.train_tasks is not None, "the rows of a stream have their tasks"
+        pairs = torch.stack([rows.train.targets.cpu(), rows.train_tasks]).unique(dim=1)
+        least = max(schema.num_classes, pairs.shape[1])
+        what = f"at least {least}, an exemplar for each class of each task"
+        self.require(self.buffer_size >= least, "buffer_size", what)
+        return super().stretches(parts, schema, rows)
 
 
 class IcarlMethod(ContinualMethod):

@@ -11,6 +11,7 @@ Results: benchmarks/continual/results.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,9 +48,9 @@ class Joint(ContinualRecipe):
         """Return 1: all tasks are one."""
         return 1
 
-    def rows_of(self, tasks: list[Tensor], targets: Tensor, number: int) -> Tensor:
+    def rows_of(self, tasks: Mapping[int, Tensor], targets: Tensor, number: int) -> Tensor:
         """Return the rows of all tasks."""
-        return torch.cat(tasks)
+        return torch.cat([*tasks.values()])
 
     def stretches(self, parts: Parts, schema: Schema, rows: Encoded) -> tuple[Stretch, ...]:
         """Return one stretch; the task of each class is told beforehand."""
