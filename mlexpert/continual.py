@@ -121,6 +121,11 @@ class ContinualRecipe(NetworkRecipe):
             InputError: If a field for images is set for other rows.
         """
         self.refuse_fields_of_images(schema)
+        if schema.num_classes < 2:
+            raise InputError(
+                f"The stream has one class only, {schema.classes[0]!r}: there is nothing to tell "
+                "apart. Fit on two or more; others can be learned one by one, by fitted.learn."
+            )
         is_resnet = schema.kind == "image" and self.backbone != "mlp"
         own: dict[str, Any] = {
             "epochs": 1 if not self.boundaries else 10 if schema.kind == "tabular" else 5,

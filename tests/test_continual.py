@@ -286,3 +286,17 @@ def test_a_run_that_learned_on_finds_its_rows_again(tmp_path: Path) -> None:
     assert held is not None and np.unique(held.tasks).tolist() == [2, 3]
     found = again.final_test(reason="test")["average_accuracy"]
     assert found == on.final_test(reason="test")["average_accuracy"]
+
+
+def test_classes_are_learned_one_by_one(tmp_path: Path) -> None:
+    early, sevens = LABELS < 4, LABELS == 7
+    rows = (IMAGES[early], LABELS[early])
+    fitted = fit("continual-cls", tmp_path / "a", rows, num_tasks=2, epochs=5)
+    on = fitted.learn((IMAGES[sevens], LABELS[sevens]), run_dir=tmp_path / "b", progress=False)
+    assert on.classes_.tolist() == [0, 1, 2, 3, 7] and on.num_tasks == 3
+    assert on.accuracy_matrix()[3, 2] > 0.9
+    assert on.final_test(reason="test")["accuracy"] > 0.9
+    with pytest.raises(InputError, match="one class only"):
+        fit("continual-cls", tmp_path / "c", (IMAGES[sevens], LABELS[sevens]), num_tasks=1)
+    with pytest.raises(InputError, match="one class only"):
+        fit("continual-cls", tmp_path / "d", (IMAGES[sevens], LABELS[sevens]))

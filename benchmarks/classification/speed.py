@@ -30,7 +30,7 @@ from mlexpert.data.batches import TensorStore
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.schema import Schema
 from mlexpert.preparation import Roles
-from mlexpert.recipe import Recipe
+from mlexpert.recipe import Encoded, Recipe
 from mlexpert.recipes import get
 from mlexpert.training.plan import Data
 from mlexpert.training.precision import Engine
@@ -133,7 +133,9 @@ def _ours(recipe: Recipe, data: Any, target: str | None, limit: int) -> Made:
     encoded = torch.cat([made.parts.network.encode(part).rows for part in parts])
     targets = torch.cat([encode_targets(part.targets, prepared.schema) for part in parts])
     train, few = (Data(TensorStore(encoded[:n]), targets[:n]) for n in (limit, FEW))
-    return settled, replace(made, train=train, validation=few), prepared.schema
+    rows = Encoded(train, few)
+    stream = settled.stretches(made.parts, prepared.schema, rows)
+    return settled, replace(made, rows=rows, stream=stream), prepared.schema
 
 
 def epoch_of(ours: Made) -> Epoch:

@@ -76,7 +76,9 @@ def ours(rows: Rows, precision: str) -> Run:
     assert resample is not None, "the recipe resamples"
 
     def run() -> None:
-        epoch_of((settled, replace(made, train=resample(made.unsampled, schema, 0)), schema))()
+        resampled = replace(made.rows, train=resample(made.unsampled, schema, 0))
+        stream = settled.stretches(made.parts, schema, resampled)
+        epoch_of((settled, replace(made, rows=resampled, stream=stream), schema))()
 
     return run
 

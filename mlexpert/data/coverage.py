@@ -58,7 +58,8 @@ def number_labels(
     for part in parts.values():
         names |= part.class_names or {}
     labels = [_show(label, names) for label in uniques]
-    if len(labels) < 2 and objective == "classification":
+    of_stream = all(part.tasks is not None for part in parts.values())
+    if len(labels) < 2 and objective == "classification" and not of_stream:
         raise InputError(
             f"there is one class only, {labels[0]}: a classifier needs rows of at least two"
         )
@@ -180,7 +181,7 @@ def absent_labels(
         name: np.bincount(held.indices, minlength=len(labels)) for name, held in present.items()
     }
     known = counts["train"] > 0
-    if objective == "classification" and known.sum() < 2:
+    if objective == "classification" and known.sum() < 2 <= len(labels):
         raise InputError(
             f"train has one class only, {labels[int(np.argmax(known))]}: a classifier needs rows "
             "of at least two"

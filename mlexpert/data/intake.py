@@ -70,7 +70,8 @@ def read(
             inputs=ds.inputs if inputs is None else inputs,
         )
         read_one = partial(_read_one, named=named, objective=objective)
-        return read_tasks(ds, read_one, _check_targets)
+        # A single task may be one more class, for a model that knows others.
+        return read_tasks(ds, read_one, partial(_check_targets, fewest=min(2, ds.num_tasks)))
     examples, _ = _read_one(
         ds, None, named=named, objective=objective, for_prediction=for_prediction
     )
@@ -138,7 +139,7 @@ def _read_one(
     return examples, {part: values_of(columns, by) for part, columns in parts.items()}
 
 
-def _check_targets(examples: dict[str, Examples]) -> None:
+def _check_targets(examples: dict[str, Examples], fewest: int = 2) -> None:
     """Raise an error where targets cannot be learned from, or differ from split to split."""
     first = "all" if "all" in examples else "train"
     known = examples[first]
@@ -150,7 +151,7 @@ def _check_targets(examples: dict[str, Examples]) -> None:
     if known.objective == "multilabel":
         refuse_useless_sets(known.targets, where)
     else:
-        refuse_non_classes(known.targets, where, declared=known.class_names is not None)
+        refuse_non_classes(known.targets, where, known.class_names is not None, fewest=fewest)
     for part, rows in examples.items():
         if part == first or rows.targets is None:
             continue

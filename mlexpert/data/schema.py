@@ -146,7 +146,9 @@ def describe(train: Examples, vocabulary: Vocabulary = SMALL) -> Schema:
         )
     if train.targets is None or len(train) == 0:
         raise InputError("a schema needs training rows with labels, and there are none")
-    classes, counts = _classes(train.targets, train.objective)
+    # Rows of a stream may be one more class, for a model that knows others.
+    fewest = 2 if train.tasks is None else 1
+    classes, counts = _classes(train.targets, train.objective, fewest)
     names = train.class_names or {}
     inputs: Any = train.inputs
     return Schema(
@@ -164,7 +166,7 @@ def describe(train: Examples, vocabulary: Vocabulary = SMALL) -> Schema:
 
 
 def _classes(
-    targets: np.ndarray, objective: Objective
+    targets: np.ndarray, objective: Objective, fewest: int
 ) -> tuple[tuple[Label, ...], tuple[int, ...]]:
     """Return the classes or labels of training rows, sorted, and the rows that have each."""
     if objective == "regression":
@@ -173,7 +175,7 @@ def _classes(
     labels = labels_in(targets) if several else targets
     values, counts = np.unique(labels, return_counts=True)
     classes: list[Label] = values.tolist()
-    if not classes or (len(classes) < 2 and not several):
+    if not classes or (len(classes) < fewest and not several):
         shown = f"one class only ({classes[0]!r}" if classes else "no label ("
         raise InputError(
             f"the train split holds {shown} in all {len(targets)} rows): at least two are needed"

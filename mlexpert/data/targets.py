@@ -77,16 +77,17 @@ def _finite(labels: np.ndarray, where: str) -> np.ndarray:
     return labels
 
 
-def refuse_non_classes(labels: np.ndarray, where: str, declared: bool) -> None:
+def refuse_non_classes(labels: np.ndarray, where: str, declared: bool, *, fewest: int = 2) -> None:
     """Raise an error where labels to train on cannot be classes.
 
     Args:
         labels: (N,) labels.
         where: How a message speaks of them.
         declared: Whether the source declares them to be classes, by a `ClassLabel` feature.
+        fewest: Classes that there have to be; one more will do for a model that has others.
 
     Raises:
-        InputError: There is only one class, every row has a label of its own, or they look like a
+        InputError: There are too few classes, every row has a label of its own, or they look like a
             regression target.
     """
     distinct = len(np.unique(labels))
@@ -99,7 +100,7 @@ def refuse_non_classes(labels: np.ndarray, where: str, declared: bool) -> None:
             "like a regression target, and classes are needed. Numbers are predicted by the recipe "
             "'tabular-reg'; for classes, cut it into some, or write the labels as strings"
         )
-    if distinct == 1:
+    if distinct < fewest:
         raise InputError(
             f"{where} holds one class only ({labels[:1].tolist()[0]!r} in all {len(labels)} "
             "rows): at least two are needed"

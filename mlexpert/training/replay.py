@@ -105,6 +105,7 @@ class Replay(ContinualMethod):
 
         Asymmetric cross-entropy: classes that no row came of are at `MASKED` for rows that come,
         and untouched for those that are drawn (Caccia et al. 2022, arXiv:2104.05025, equation 4).
+        Where one class alone comes there is nothing to tell apart, and it is learned among all.
 
         Args:
             logits: (B, K) or (B, M, K) of the micro-batch.
@@ -113,6 +114,7 @@ class Replay(ContinualMethod):
         assert self.incoming is not None, "a loss follows a draw"
         absent = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
         absent[self.incoming.targets] = False
+        absent &= absent.sum() < len(absent) - 1
         left_out = absent & (batch.index >= 0)[:, None]  # (B, K)
         return logits.masked_fill(left_out[:, None] if logits.ndim == 3 else left_out, MASKED)
 
