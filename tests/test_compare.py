@@ -49,7 +49,7 @@ def found(tmp_path_factory):
 def fits(monkeypatch):
     """The run folders that are trained in."""
     trained = []
-    fit_one = fitting._fit_one
+    fit_one = fitting.fit_one
 
     def noted(recipe, prepared, path, *args, **given):
         trained.append(f"{path.parent.name}/{path.name}")

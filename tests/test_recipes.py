@@ -289,7 +289,9 @@ def test_validation_and_test_rows_are_never_trained_on(
             assert not seen
         case "continual-cls/gdumb":  # has all rows in its memory, and trains on them task by task
             assert set(seen) == set(training)
-        case stream if stream.startswith("continual-cls"):  # rows are numbered within a task
+        case stream if (
+            stream.startswith("continual-cls") and "joint" not in stream
+        ):  # rows are numbered within a task
             counts = fitted.schema.class_counts
             assert sorted(seen) == sorted(row for count in counts for row in range(count))
         case _:
