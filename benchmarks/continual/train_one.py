@@ -101,7 +101,7 @@ def main() -> None:
     what, output = json.loads(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(what["threads"])
     warnings.simplefilter("ignore")
-    output.write_text(json.dumps({**measured(what), **machine()}))
+    output.write_text(json.dumps([{**measured(what), **machine()}]))
 
 
 if __name__ == "__main__":
