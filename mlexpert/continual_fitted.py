@@ -157,9 +157,10 @@ class ContinualFitted(Fitted):
         """Return what was written down after each task so far; nothing without a run."""
         if self.run_dir is None:
             return []
-        rows = read_rows(self.run_dir, "metrics.jsonl", {})
-        own = [row for row in rows if row.get("split") == TASKS]
-        return [*self.facts["stream"].get("before", []), *own]
+        own = read_rows(self.run_dir, "metrics.jsonl", {})
+        before = self.facts["stream"].get("before", [])
+        rows = [*before, *(row for row in own if row.get("split") == TASKS)]
+        return list({row["after"]: row for row in rows}.values())  # a resumed run may say it twice
 
     @property
     def num_tasks(self) -> int:

@@ -7,8 +7,9 @@ that a new class does not spoil the features that old ones live in. No boundarie
 Paper: Buzzega et al. 2020, arXiv:2004.07211, equation 6 (DER++); Caccia et al. 2022,
     arXiv:2104.05025, equation 4 (asymmetric cross-entropy).
 Differs from the papers: it is both at once, with beta = 2. It was chosen, alpha and beta too, on
-rows of Fashion-MNIST that were held out of its training part (benchmarks/LOG.md). BatchNorm has one
-pass over rows that come and both draws.
+rows of Fashion-MNIST that were held out of its training part (benchmarks/LOG.md). A class that
+comes alone in a step is told apart from all. BatchNorm has one pass over rows that come and both
+draws.
 Results: benchmarks/continual/results.md
 """
 
@@ -20,15 +21,13 @@ from typing import ClassVar
 
 from torch import nn
 
-from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.blocks.losses.former_logits import former_logits_error
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
 from mlexpert.replay_recipe import ReplayRecipe
+from mlexpert.training.former_logits import FormerLogits
 from mlexpert.training.method import Batch, Loss
-from mlexpert.training.replay import Replay, Replaying
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,48 +56,14 @@ class ContinualCls(ReplayRecipe):
         return self.parts(schema, network, method, classes=classes)
 
 
-class AsymmetricDer(Replay):
-    """Three means: of rows that come, of former logits, and of rows that are replayed.
-
-    Args:
-        classes: Which were met.
-        memory: Where rows are kept.
-        how: How rows are masked, changed and drawn.
-        alpha: Weight of the squared error, on the first draw.
-        beta: Weight of the cross-entropy of the second draw.
-    """
-
-    num_draws: ClassVar[int] = 2
-    memory: Reservoir
-
-    def __init__(
-        self,
-        classes: TaskClasses,
-        memory: Reservoir,
-        how: Replaying,
-        *,
-        alpha: float,
-        beta: float,
-    ) -> None:
-        super().__init__(classes, memory, how)
-        self.alpha, self.beta = alpha, beta
+class AsymmetricDer(FormerLogits):
+    """DER++ in which rows that come are told apart among the classes of this step alone."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the sum of the three means, as a loss of this piece."""
         logits = model(batch.inputs)
-        self.note(logits, batch)
         among = self.among_incoming(self.masked(logits, batch.targets), batch)
-        losses = cross_entropy(among, batch.targets)
-        if self.has_replayed:
-            former = self.memory.logits[self.slot_of(batch)]
-            errors = former_logits_error(logits, former)
-            losses = losses.where(self.part_of(batch) != 1, errors)
-        return self.means(losses, batch, (1.0, self.alpha, self.beta))
-
-    def after_step(self, model: nn.Module, batch: Batch) -> None:
-        """Offer the rows that came to the memory, with what was said of them in this step."""
-        assert self.incoming is not None, "a step follows a draw"
-        self.remember(self.incoming, self.noted())
+        return self.three_means(cross_entropy(among, batch.targets), logits, batch)
 
 
 if __name__ == "__main__":

@@ -20,14 +20,12 @@ from typing import ClassVar
 
 from torch import nn
 
-from mlexpert.blocks.layers.task_classes import TaskClasses
-from mlexpert.blocks.losses.former_logits import former_logits_error
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
 from mlexpert.replay_recipe import ReplayRecipe
+from mlexpert.training.former_logits import FormerLogits
 from mlexpert.training.method import Batch, Loss
-from mlexpert.training.replay import Replay, Replaying
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,50 +54,13 @@ class DerPlusPlus(ReplayRecipe):
         return self.parts(schema, network, method, classes=classes)
 
 
-class DerMethod(Replay):
-    """Three means: of rows that come, of former logits, and of rows that are replayed.
-
-    Cross-entropy of rows that come, plus alpha times the squared error of the first draw, plus beta
-    times the cross-entropy of the second.
-
-    Args:
-        classes: Which were met.
-        memory: Where rows are kept.
-        how: How rows are masked, changed and drawn.
-        alpha: Weight of the squared error.
-        beta: Weight of the cross-entropy of replayed rows.
-    """
-
-    num_draws: ClassVar[int] = 2
-    memory: Reservoir
-
-    def __init__(
-        self,
-        classes: TaskClasses,
-        memory: Reservoir,
-        how: Replaying,
-        *,
-        alpha: float = 0.5,
-        beta: float = 0.5,
-    ) -> None:
-        super().__init__(classes, memory, how)
-        self.alpha, self.beta = alpha, beta
+class DerMethod(FormerLogits):
+    """Cross-entropy of rows that come and of the second draw, squared error of the first."""
 
     def loss(self, model: nn.Module, batch: Batch) -> Loss:
         """Return the sum of the three means, as a loss of this piece."""
         logits = model(batch.inputs)
-        losses = self.cross_entropy(logits, batch.targets)
-        self.note(logits, batch)
-        if self.has_replayed:
-            former = self.memory.logits[self.slot_of(batch)]
-            errors = former_logits_error(logits, former)
-            losses = losses.where(self.part_of(batch) != 1, errors)
-        return self.means(losses, batch, (1.0, self.alpha, self.beta))
-
-    def after_step(self, model: nn.Module, batch: Batch) -> None:
-        """Offer the rows that came to the memory, with what was said of them in this step."""
-        assert self.incoming is not None, "a step follows a draw"
-        self.remember(self.incoming, self.noted())
+        return self.three_means(self.cross_entropy(logits, batch.targets), logits, batch)
 
 
 if __name__ == "__main__":

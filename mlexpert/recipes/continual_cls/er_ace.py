@@ -6,7 +6,8 @@ boundaries between tasks.
 
 Paper: Caccia et al. 2022, arXiv:2104.05025, equation 4.
 Differs from the paper: it acts alike in the first task. BatchNorm has one pass over rows that come
-and rows that are drawn. With the task told, both losses are over the classes of the row's task.
+and rows that are drawn. With the task told, both losses are over the classes of the row's task. A
+class that comes alone in a step is told apart from all.
 Results: benchmarks/continual/results.md
 """
 

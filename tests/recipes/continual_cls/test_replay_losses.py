@@ -163,6 +163,23 @@ def test_der_holds_rows_to_what_was_said_when_they_were_trained_on(members: int)
     assert torch.equal(method.memory.logits[:8], then)
 
 
+@pytest.mark.parametrize("name", ["ace", "dark"])
+def test_a_class_that_comes_alone_is_learned_among_all(name: str) -> None:
+    method, model, _ = after_one_task(name)
+    drawn = method.draw(model, rows([2, 2, 2], 100))
+    loss = method.loss(model, drawn)
+    logits = model(drawn.inputs)
+    came = over(logits[:3], [0, 1, 2], drawn.targets[:3]).mean()
+    losses = over(logits, [0, 1, 2], drawn.targets)
+    expected = came + losses[3:].mean()
+    if name == "dark":
+        assert isinstance(method.memory, Reservoir)
+        former = method.memory.logits[-1 - drawn.index[3:8]]
+        squared = (logits[3:8] - former).square().mean(dim=1).mean()
+        expected = came + 0.3 * squared + 0.7 * losses[8:].mean()
+    torch.testing.assert_close(loss.total / loss.count, expected)
+
+
 @pytest.mark.parametrize("members", [1, 3])
 def test_the_default_is_der_whose_new_rows_are_told_apart_among_themselves(members: int) -> None:
     method, model, second = after_one_task("dark", members)
