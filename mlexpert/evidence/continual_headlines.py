@@ -46,9 +46,11 @@ def stream_sentence(record: RunRecord) -> str:
         "rows rightly, as a mean over tasks"
     )
     learned, lost = plasticity(found.asked, found.learned), forgetting(found.asked, found.learned)
-    if np.isnan(lost) or np.isnan(learned):
-        return f"{kept}."
-    return f"{kept}; right after each was learned it was {100 * learned:.1f} %."
+    known = not np.isnan(lost) and not np.isnan(learned)
+    after = f"; right after each was learned it was {100 * learned:.1f} %" if known else ""
+    began = _began(record)
+    of_test = f" Test rows are of the tasks from {began} on." if began and record.test else ""
+    return f"{kept}{after}.{of_test}"
 
 
 def stream_cards(record: RunRecord) -> list[dict[str, Any]]:
@@ -78,8 +80,17 @@ def _of_test(record: RunRecord, cards: list[dict[str, Any]]) -> list[dict[str, A
     if np.isnan(value):
         return [{**first, "name": f"{first['name']} (validation)"}, *others]
     about = first["note"].replace("On validation rows", "On test rows").partition(" With")[0]
+    began = _began(record)
+    if began:  # what was sealed before is of another run
+        about = about.replace("On test rows", f"On test rows of the tasks from {began} on")
+        about += " Validation is of all tasks."
     of_test = _card("average_accuracy", first["name"], value, about)
     return [{**of_test, "validation": first["value"]}, *others]
+
+
+def _began(record: RunRecord) -> int:
+    """Return the first task that this run was given; those before were learned by another."""
+    return int((record.run.get("stream") or {}).get("first_task") or 0)
 
 
 def _notes(found: StreamRecord) -> dict[str, str]:

@@ -203,6 +203,19 @@ def test_of_an_opened_test_split_the_average_is_shown(tmp_path):
     assert (first["name"], first["value"]) == ("Average accuracy over tasks", f"{average:.3f}")
     assert first["validation"] and "On test rows" in first["note"]
     assert second["name"] == "Forgetting (validation)"
+    assert "Test rows" not in stream_sentence(read_run(run))
+
+
+def test_a_run_that_learned_on_says_whose_test_rows_it_has(tmp_path):
+    run = fake_run.write(tmp_path / "run", fake_run.KINDS["fashion"])
+    fake_stream.add(run, first_task=3)
+    file = run / "predictions" / "test.safetensors"
+    arrays = load_file(file)
+    save_file({**arrays, "tasks": 3 + arrays["targets"] // 5}, file)
+    first, *_ = stream_cards(read_run(run))
+    assert "On test rows of the tasks from 3 on" in first["note"]
+    assert "Validation is of all tasks" in first["note"]
+    assert "Test rows are of the tasks from 3 on" in stream_sentence(read_run(run))
 
 
 def test_a_sparse_record_is_enough(tmp_path, monkeypatch):
