@@ -41,9 +41,10 @@ def _of_classes(record: RunRecord, shown: PartRecord[Predictions]) -> str:
     metrics = shown.metrics
     value, plain = metrics["balanced_accuracy"], metrics["argmax_balanced_accuracy"]
     worst, recall, rows = _worst_class(record, shown)
+    present = len(np.unique(shown.predictions.targets))  # recall is of those alone
     return (
         f"On {len(shown.predictions):,} {shown.name} rows the mean recall over "
-        f"{shown.predictions.num_classes} classes is {value:.3f}"
+        f"{present} classes is {value:.3f}"
         f"{_interval(shown, 'balanced_accuracy')}: {value - plain:+.3f} "
         f"against the most probable class. The weakest class is {worst}: "
         f"{100 * recall:.0f} % of its {rows:,} rows are found."
