@@ -273,7 +273,8 @@ class Fitted:
 
     def _saved(self) -> SavedModel:
         data = {key: self.facts["data"][key] for key in DATA_FACTS}
-        facts = {"mlexpert": self.facts["mlexpert"], "data": data}
+        own = self.recipe.declared(self.schema)
+        facts = {"mlexpert": self.facts["mlexpert"], "data": data, **own}
         return SavedModel(self.recipe, self.schema, self.parts, facts)
 
     def _run_dir(self, asked: str) -> Path:

@@ -176,6 +176,7 @@ def facts_of(
         "schema": schema_to_json(first.schema),
         "leakage": [asdict(finding) for finding in findings],
         "criteria": dict(criteria or {}),
+        **recipe.declared(first.schema),
     }
     train = first.splits.train
     if isinstance(recipe, ContinualRecipe) and train.tasks is not None:
@@ -318,7 +319,8 @@ def _conclude(
             last={**position.last, "metric": monitor, "value": position.last[monitor]},
             decision=asdict(decision),
         )
-        facts = {"mlexpert": __version__, "data": {k: prepared.facts[k] for k in DATA_FACTS}}
+        data = {key: prepared.facts[key] for key in DATA_FACTS}
+        facts = {"mlexpert": __version__, "data": data, **recipe.declared(schema)}
         save_model(folder.path / "model", SavedModel(recipe, schema, parts, facts))
 
     trainer.processes.first_does(write)

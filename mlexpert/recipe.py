@@ -219,6 +219,10 @@ class Recipe:
                 f"take {schema.kind}-cls."
             )
 
+    def declared(self, schema: Schema) -> dict[str, Any]:
+        """Return what every record of a model says of it besides; for most, nothing."""
+        return {}
+
     def arranged(self, ds: Any) -> Any:
         """Return the data as this recipe reads them: for most, as they are."""
         return ds

@@ -9,6 +9,7 @@ from torch import nn
 from mlexpert.blocks.backbones.mlp import Mlp
 from mlexpert.blocks.backbones.resnet import ResNet
 from mlexpert.blocks.backbones.restoring import restored_folder
+from mlexpert.blocks.backbones.strided_conv import StridedConvNet
 from mlexpert.blocks.backbones.timm_model import timm_model
 from mlexpert.blocks.backbones.weights_file import fill, read_weights
 from mlexpert.blocks.layers.image_normalize import ImageNormalize
@@ -44,8 +45,8 @@ def image_network(
 
     Args:
         schema: Of the training images.
-        backbone: "auto" for a small ResNet, "mlp" for two hidden layers of 400 on the pixels, or
-            the name of a timm model.
+        backbone: "auto" for a small ResNet, "mlp" for two hidden layers of 400 on the pixels,
+            "strided" for two strided convolutions, or the name of a timm model.
         image_size: Height and width that images are resized to. None: their own where it is one
             size from 8 to 256 pixels; see `image_size_of`.
         pretrained: Whether to start from published weights; needs a timm model.
@@ -58,7 +59,7 @@ def image_network(
     Raises:
         InputError: If the backbone is not known, or the weights cannot be had or do not fit.
     """
-    if pretrained and backbone in ("auto", "mlp"):
+    if pretrained and backbone in ("auto", "mlp", "strided"):
         raise InputError("pretrained=True needs the name of a timm model: backbone='resnet18'.")
     stats = schema.image
     assert stats is not None, "an image schema has image statistics"
@@ -67,7 +68,9 @@ def image_network(
     if backbone == "mlp":
         return Network(Mlp(stats.channels * size[0] * size[1], outputs), encode)
     network: nn.Module
-    if backbone == "auto":
+    if backbone == "strided":
+        network = StridedConvNet(stats.channels, outputs, image_size=size)
+    elif backbone == "auto":
         network = ResNet(
             in_channels=stats.channels,
             num_classes=outputs,

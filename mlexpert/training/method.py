@@ -1,9 +1,9 @@
-"""What a paper changes about training: one loss, and five moments at which a method may act."""
+"""What a paper changes about training: one loss, and six moments at which a method may act."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -70,6 +70,20 @@ def summed(losses: Tensor, batch: Batch) -> Loss:
     return Loss((losses * batch.weights).sum(), batch.weights.sum())
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What a method finds out at an epoch's end, beyond what logits say.
+
+    Attributes:
+        scores: By name; they stand beside the others, and training may be monitored by one.
+        is_over: Whether the task ends here: its training has failed in a way that only the method
+            sees. The weights that are kept are those of the best epoch, as ever.
+    """
+
+    scores: dict[str, float] = field(default_factory=dict)
+    is_over: bool = False
+
+
 class Method(nn.Module):
     """A training method. Only `loss` is required.
 
@@ -101,6 +115,13 @@ class Method(nn.Module):
 
     def after_step(self, model: nn.Module, batch: Batch) -> None:
         """Act after the optimiser moved, with the global batch."""
+
+    def examine(self, model: nn.Module, rows: Iterator[Batch]) -> Examined:
+        """Return what is found on validation rows after an epoch, with the weights to be kept.
+
+        Called in eval mode, in every process, which have to find the same.
+        """
+        return Examined()
 
     def end_task(self, model: nn.Module, task: Task) -> None:
         """Act after a task's last batch, on the weights that are kept of it, in eval mode."""

@@ -275,7 +275,6 @@ class Trainer:
         lr = self.stretch.stage.optimizer.param_groups[0]["lr"]
         self.folder.log({**self._where(), "split": "train", "loss": mean, "lr": lr})
         scores = self._score(validation)
-        self.at.done = bool(self.plan.patience) and self.at.stale >= self.plan.patience
         end = sum(self.steps[: self.at.task + 1])
         bar.say(
             end if self.at.done else self.at.step + self._ahead,
@@ -292,7 +291,10 @@ class Trainer:
             weights = None if validation.weights is None else validation.weights.cpu()
             # One process judges for all: a last bit that differs must not part their ways.
             evaluate = self.stretch.evaluate
-            scores = self.processes.first_does(lambda: evaluate(logits, targets, weights))
+            found = self.method.examine(self.model, self._rows_of(validation))
+            scores, is_over = self.processes.first_does(
+                lambda: (evaluate(logits, targets, weights) | found.scores, found.is_over)
+            )
             if not math.isfinite(scores[monitor]):
                 what, at = f"Validation {monitor}", (self.at.step, self.at.epoch)
                 raise not_finite(what, *at, "at the epoch's end", self.folder)
@@ -305,6 +307,7 @@ class Trainer:
             self.at.best, self.at.stale = dict(self.at.last), 0
         else:
             self.at.stale += 1
+        self.at.done = is_over or 0 < self.plan.patience <= self.at.stale
         return scores
 
     def _where(self) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""Training that withstands attacks, one recipe a file."""

@@ -1,0 +1,90 @@
+"""Fast adversarial training: one gradient a step, from noise that is wider than the ball.
+
+Training by single steps may end in catastrophic overfitting: the network learns to break that step
+and nothing else. Noise of twice epsilon that is not cut back to the ball keeps it away; PGD on
+validation rows watches for it after every epoch, and ends training at the best.
+
+Papers: Wong et al. 2020, arXiv:2001.03994, algorithm 3; de Jorge et al. 2022, arXiv:2202.01181,
+    equation 6 (N-FGSM).
+Differs from the papers: epsilon and learning rate rise at first; weights are those of the epoch
+with the best robust accuracy on validation.
+Results: benchmarks/adversarial/results.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from mlexpert.adversarial import AdversarialRecipe
+from mlexpert.blocks.attacks.attacked import attacked, input_gradient
+from mlexpert.blocks.attacks.margins import cross_entropy as raised
+from mlexpert.blocks.losses.cross_entropy import cross_entropy
+from mlexpert.data.schema import Schema
+from mlexpert.recipe import Parts
+from mlexpert.training.adversarial import AdversarialMethod, Attacking, whole_where_fp16
+from mlexpert.training.method import Batch, Loss, summed
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastAt(AdversarialRecipe):
+    """Cross-entropy after one step from wide noise."""
+
+    name: ClassVar[str] = "adversarial-cls/fast-at"
+    version: ClassVar[int] = 1
+
+    steps: int = 1
+    """Steps of an attack in training: one, which is the idea."""
+    step_size: float | None = None
+    """Length of the step as a share of epsilon; alpha in the paper. None: 1."""
+    noise: float = 2.0
+    """Half-width of the noise as a share of epsilon; k in the paper. Up to 1 the step is cut back
+    to the ball: noise=1 and step_size=1.25 is the method of Wong et al."""
+
+    def check(self) -> None:
+        """Refuse values that cannot be meant."""
+        super().check()
+        self.require(self.norm == "linf", "norm", "'linf'")
+        self.require(self.steps == 1, "steps", "1; take adversarial-cls/pgd-at for more")
+        self.require(0 <= self.noise < float("inf"), "noise", "0 or more")
+
+    def build(self, schema: Schema) -> Parts:
+        """Assemble network and attack."""
+        method = FastTraining(self.attacking(schema), noise=self.noise)
+        return self.parts(schema, self.network(schema), method)
+
+
+class FastTraining(AdversarialMethod):
+    """Cross-entropy after a single signed step from noise.
+
+    Args:
+        how: How it attacks.
+        noise: Half-width of the noise as a share of epsilon.
+    """
+
+    def __init__(self, how: Attacking, *, noise: float) -> None:
+        super().__init__(how)
+        self.noise = noise
+
+    def loss(self, model: nn.Module, batch: Batch) -> Loss:
+        """Attack a micro-batch by one step, and return the sum of its rows' losses."""
+        inputs, threat = batch.inputs, self.threat().to(batch.inputs)
+        start = threat.scaled(self.noise).random_start(inputs, torch.rand_like(inputs))
+        with attacked(model), whole_where_fp16(inputs):
+            gradient, _, _ = input_gradient(
+                model, start, lambda logits: raised(logits, batch.targets)
+            )
+        # Beyond wide noise the ball is not looked at: cutting back is what makes steps weak.
+        reach = threat if self.noise <= 1 else threat.scaled(self.noise + self.how.step_size)
+        step = threat.ascend(gradient, self.how.step_size * threat.length)
+        moved = reach.project(start + step, inputs)
+        return summed(cross_entropy(model(moved), batch.targets), batch)
+
+
+if __name__ == "__main__":
+    from mlexpert.cli import run_file
+
+    run_file(FastAt)
