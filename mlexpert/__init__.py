@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mlexpert.loading import load
     from mlexpert.recipe import Recipe
     from mlexpert.recipes import describe, get, names
+    from mlexpert.robustness.attacking import attack
+    from mlexpert.robustness.result import Robustness
 
 __version__ = "0.1.0"
 
@@ -31,8 +33,10 @@ __all__ = [
     "Fitted",
     "InputError",
     "Recipe",
+    "Robustness",
     "RunError",
     "__version__",
+    "attack",
     "compare",
     "describe",
     "get",
@@ -44,6 +48,8 @@ _HOMES = {
     "Comparison": "mlexpert.comparison",
     "Fitted": "mlexpert.fitted",
     "Recipe": "mlexpert.recipe",
+    "Robustness": "mlexpert.robustness.result",
+    "attack": "mlexpert.robustness.attacking",
     "compare": "mlexpert.comparing",
     "describe": "mlexpert.recipes",
     "get": "mlexpert.recipes",

@@ -51,8 +51,7 @@ class AdversarialRecipe(NetworkRecipe):
     warmup: float = 0.1
     """Fraction of training in which epsilon and learning rate rise."""
     judged: int = 1000
-    """Most validation rows that are attacked after an epoch; the epoch with the best of these robust
-    accuracies is kept."""
+    """Most validation rows that are attacked after an epoch; the epoch that stands best is kept."""
 
     def check(self) -> None:
         """Refuse values that cannot be meant."""

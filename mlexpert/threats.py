@@ -12,6 +12,10 @@ from mlexpert.data.nearest import listing
 from mlexpert.data.schema import Numeric, Schema
 from mlexpert.errors import InputError
 
+OF_PIXELS = "of the pixel range, 0 to 1"
+OF_DEVIATIONS = "standard deviations of each column"
+OF_BUDGETS = "times the budget of each column"
+
 
 def threat_for(
     schema: Schema, norm: Norm, epsilon: float, budgets: Mapping[str, float] | None = None
@@ -80,21 +84,19 @@ def declared(
     schema: Schema, norm: Norm, epsilon: float, budgets: Mapping[str, float] | None
 ) -> dict[str, Any]:
     """Return the threat model as a record tells it, JSON-able."""
-    is_image = schema.kind == "image"
-    own = None
-    if not is_image:
-        every = column_budgets(schema, epsilon, budgets)
-        own = {
-            column.name: budget
-            for column, budget in zip(schema.columns, every, strict=True)
-            if budget
-        }
+    told = {"norm": norm, "knowledge": "white-box"}
+    if schema.kind == "image":
+        box = {"low": 0.0, "high": 1.0}
+        return {**told, "epsilon": epsilon, "unit": OF_PIXELS, **box, "budgets": None}
+    every = column_budgets(schema, epsilon, budgets)
+    own = {
+        column.name: budget for column, budget in zip(schema.columns, every, strict=True) if budget
+    }
+    size = (epsilon, OF_DEVIATIONS) if budgets is None else (1.0, OF_BUDGETS)
     return {
-        "norm": norm,
-        "epsilon": epsilon,
-        "unit": "of the pixel range, 0 to 1" if is_image else "standard deviations of a column",
-        "low": 0.0 if is_image else None,
-        "high": 1.0 if is_image else None,
-        "knowledge": "white-box",
+        **told,
+        "epsilon": size[0],
+        "unit": size[1],
+        **dict.fromkeys(("low", "high")),
         "budgets": own,
     }

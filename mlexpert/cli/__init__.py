@@ -13,7 +13,7 @@ import typer
 
 import mlexpert
 from mlexpert import recipes
-from mlexpert.cli import commands
+from mlexpert.cli import attacking, commands
 from mlexpert.cli.comparing import compare_command
 from mlexpert.cli.exits import as_exit_codes
 from mlexpert.cli.fitting import fit_command, fit_file_command
@@ -65,6 +65,7 @@ def app(recipe: str | None = None) -> typer.Typer:
     line.command("memory", context_settings=settings)(as_exit_codes(memory_command(recipe)))
     line.command("lr-range", context_settings=settings)(as_exit_codes(lr_range_command(recipe)))
     line.command("evaluate")(as_exit_codes(commands.evaluate))
+    line.command("attack")(as_exit_codes(attacking.attack))
     line.command("predict")(as_exit_codes(commands.predict))
     line.command("report")(as_exit_codes(commands.report))
     line.command("copy")(as_exit_codes(commands.copy))

@@ -15,6 +15,7 @@ from mlexpert.evidence.class_guardrails import class_guardrails, prior_loss
 from mlexpert.evidence.label_guardrails import label_guardrails, label_prior_loss
 from mlexpert.evidence.metric_table import METRICS, in_words, is_met, requirement
 from mlexpert.evidence.record import PartRecord, RunRecord
+from mlexpert.evidence.robustness_headlines import ROBUST, robust_criterion, robust_verdicts
 from mlexpert.evidence.value_guardrails import value_guardrails
 from mlexpert.evidence.verdict import Verdict, answer
 
@@ -40,6 +41,7 @@ def verdicts(record: RunRecord) -> list[Verdict]:
         _leakage(record),
         _opened_once(record),
         *_GUARDRAILS[record.objective](record),
+        *robust_verdicts(record),
         _gap(record),
     ]
 
@@ -47,6 +49,9 @@ def verdicts(record: RunRecord) -> list[Verdict]:
 def _criteria(record: RunRecord) -> Iterator[Verdict]:
     shown = record.shown
     for name, bound in (record.run.get("criteria") or {}).items():
+        if name == ROBUST:
+            yield robust_criterion(record, bound)
+            continue
         known = name in METRICS and METRICS[name].better is not None
         required = requirement(name, bound) if known else ""
         value = shown.metrics.get(name, np.nan) if shown else np.nan

@@ -27,6 +27,7 @@ class About:
 METRICS = {
     "balanced_accuracy": About("Balanced accuracy", "higher"),
     "accuracy": About("Accuracy", "higher"),
+    "robust_accuracy": About("Robust accuracy", "higher"),
     "top5_accuracy": About("Top-5 accuracy", "higher"),
     "expected_cost": About("Mean cost of a decision", "lower"),
     "macro_f1": About("Macro F1", "higher"),

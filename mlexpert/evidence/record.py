@@ -18,6 +18,8 @@ from mlexpert.data.ledger import Entry, read_chain
 from mlexpert.errors import InputError, RunError
 from mlexpert.evidence.objectives import scores
 from mlexpert.evidence.predictions import AnyPredictions, predictions_of
+from mlexpert.evidence.robustness_files import read_attacks
+from mlexpert.evidence.robustness_record import AttackRecord
 from mlexpert.evidence.run_files import read_json, read_rows
 
 P_co = TypeVar("P_co", bound=AnyPredictions, covariant=True)
@@ -64,6 +66,7 @@ class RunRecord:
         examples: `examples.json`: rows that the model did worst on, worst first.
         importance: `importance.json`: what shuffling each column costs, or None.
         folds: The run of each fold, of an ensemble that was fitted on several.
+        attacks: What attacks left standing: of the trained threat first, test before validation.
         missing: Names of files that are not there or cannot be read, with the reason.
     """
 
@@ -81,6 +84,7 @@ class RunRecord:
     examples: tuple[Mapping[str, Any], ...] = ()
     importance: Mapping[str, Any] | None = None
     folds: tuple[RunRecord, ...] = ()
+    attacks: tuple[AttackRecord, ...] = ()
 
     @property
     def objective(self) -> Objective:
@@ -153,6 +157,7 @@ def read_run(run_dir: Path) -> RunRecord:
         examples=_read_examples(path, missing),
         importance=_read_importance(path, missing),
         folds=_read_folds(path, run, missing),
+        attacks=read_attacks(path, run, missing),
     )
 
 

@@ -18,6 +18,7 @@ from mlexpert.evidence.label_sections import label_probabilities, labels
 from mlexpert.evidence.page import NOTHING, environment, write_page
 from mlexpert.evidence.plots import FEWEST_ROWS
 from mlexpert.evidence.record import PartRecord, RunRecord, read_run
+from mlexpert.evidence.robustness_sections import robustness
 from mlexpert.evidence.subgroup_section import subgroups
 from mlexpert.evidence.summaries import summary
 from mlexpert.evidence.training_sections import training
@@ -86,9 +87,11 @@ def _content(record: RunRecord) -> dict[str, Any]:
     by_value = subgroups(record, shown) if shown else None
     worst, columns = examples(record), importance(record)
     by_fold, of_stream = folds(record), stream(record)
+    under_attack = robustness(record)
     parts = {
         "summary": ("Summary", True),
         "verdicts": ("Verdicts", True),
+        "robustness": ("Robustness", under_attack),
         "stream": ("Stream", of_stream),
         "folds": ("Folds", by_fold),
         "learning": ("Learning", True),
@@ -114,6 +117,7 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "sections": [(name, title) for name, (title, there) in parts.items() if there],
         "summary": summary(record),
         "verdicts": verdicts(record),
+        "robustness": under_attack,
         "stream": of_stream,
         "folds": by_fold,
         "learning": sections.learning(record),

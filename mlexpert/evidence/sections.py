@@ -14,6 +14,8 @@ from mlexpert.evidence.record import RunRecord
 
 CURVE_NAMES = {name: about.title for name, about in METRICS.items()} | {
     "calibrated_log_loss": "Calibrated log loss",
+    "robust_error": "Error under attack (PGD)",
+    "robust_log_loss": "Log loss under attack (PGD)",
     "squared_error": "Squared error of standardised targets",
 }
 """Names of what is measured after each epoch, too."""
@@ -24,11 +26,12 @@ _LOSS_CURVES = {
 }
 _CURVES = {
     "classification": {
-        "log loss": _LOSS_CURVES,
+        "log loss": _LOSS_CURVES | {"attacked": ("validation", "robust_log_loss", "few")},
         "balanced accuracy": {
             "decision rule": ("validation", "balanced_accuracy", "validation"),
             "plain argmax": ("validation", "argmax_balanced_accuracy", "validation-"),
         },
+        "error under attack": {"attacked": ("validation", "robust_error", "few")},
     },
     "multilabel": {
         "log loss": _LOSS_CURVES,
@@ -93,6 +96,7 @@ def learning(record: RunRecord) -> dict[str, Any]:
         "last": last,
         "compared": compared,
         "keeps_last": keeps_last,
+        "attacked": len(record.curve("validation", "robust_log_loss")[0]) > 0,
         "chooses_epoch": not keeps_last or bool(config.get("patience")),
     }
 

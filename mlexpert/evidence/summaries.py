@@ -11,6 +11,7 @@ from mlexpert.evidence.continual_headlines import stream_cards, stream_sentence
 from mlexpert.evidence.headlines import headline, note
 from mlexpert.evidence.metric_table import METRICS, in_words
 from mlexpert.evidence.record import PartRecord, RunRecord
+from mlexpert.evidence.robustness_headlines import robust_cards, robust_rows, robust_sentence
 
 _CARDS = {
     "classification": (
@@ -24,6 +25,8 @@ _CARDS = {
 }  # fmt: skip
 _STREAM_CARDS = ("balanced_accuracy", "worst_class_recall", "ece")
 """After those of a stream of tasks."""
+_MADE_ROOM = "pr_auc"
+"""The card that the robust accuracy takes the place of."""
 _UNBOUNDED = {"log_loss", "expected_cost", "mean_error", "rmse_of_mean"}
 """Metrics without two ends between which a card could show their place."""
 
@@ -51,8 +54,11 @@ def summary(record: RunRecord) -> dict[str, Any]:
     sentences, cards = [stream_sentence(record)], of_stream
     if shown:
         names = _STREAM_CARDS if of_stream else _cards(record, shown)
+        names = tuple(name for name in names if not (record.attacks and name == _MADE_ROOM))
         sentences = [*sentences, headline(record, shown)]
         cards = [*cards, *(_card(name, record, shown) for name in names)]
+    sentences, cards = [*sentences, robust_sentence(record)], [*robust_cards(record), *cards]
+    rows = [*rows, *robust_rows(record)]
     return {"sentence": " ".join(filter(None, sentences)), "cards": cards, "rows": rows}
 
 

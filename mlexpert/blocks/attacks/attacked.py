@@ -27,22 +27,25 @@ def attacked(model: Model) -> Iterator[None]:
             yield
         return
     modes = [(module, module.training) for module in model.modules()]
-    parameters = [(one, one.requires_grad, one.grad, one.data) for one in model.parameters()]
+    parameters = [(one, one.requires_grad, one.grad) for one in model.parameters()]
+    laid_out = []
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gpus = sorted({one.device.index for one in model.parameters() if one.is_cuda})
     try:
         with torch.random.fork_rng(devices=gpus):
             model.eval()
-            for one, _, _, data in parameters:
+            for one, _, _ in parameters:
                 one.requires_grad_(False)
-                if one.ndim == 4 and not one.is_cuda:
-                    one.data = data.contiguous(memory_format=torch.channels_last)
+                if one.ndim == 4 and one.device.type == "cpu" and type(one.data) is Tensor:
+                    laid_out.append((one, one.data))
+                    one.data = one.data.contiguous(memory_format=torch.channels_last)
             yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for one, takes, grad, data in parameters:
+        for one, data in laid_out:
             one.data = data
+        for one, takes, grad in parameters:
             one.requires_grad_(takes)
             one.grad = grad
         with torch.no_grad():

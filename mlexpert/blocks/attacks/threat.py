@@ -126,6 +126,8 @@ class Threat:
         if self.norm == "linf":
             if isinstance(self.epsilon, Tensor) and self.epsilon.numel() > 1:
                 lengths = lengths * self._like(self.epsilon, gradient)
+                # A column whose scale is flat, or a value that is missing, has no slope.
+                gradient = gradient.nan_to_num(0.0)
             return gradient.sign().mul_(lengths)
         flat = gradient.flatten(1)
         if self.norm == "l2":

@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mlexpert.adversarial import AdversarialRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
+from mlexpert.trades_recipe import TradesRecipe
 from mlexpert.training.adversarial import Attacking
 from mlexpert.training.method import Batch, Loss
 from mlexpert.training.trades import Trades
@@ -29,21 +29,18 @@ SMALLEST = 1e-20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Awp(AdversarialRecipe):
+class Awp(TradesRecipe):
     """TRADES with weights that are perturbed in every step."""
 
     name: ClassVar[str] = "adversarial-cls/awp"
     version: ClassVar[int] = 1
 
-    beta: float = 6.0
-    """What the divergence counts beside the cross-entropy; 1 / lambda in the TRADES paper."""
     gamma: float = 0.005
     """Length of the weights' move as a share of each weight tensor's norm; gamma in the paper."""
 
     def check(self) -> None:
         """Refuse values that cannot be meant."""
         super().check()
-        self.require(0 <= self.beta < float("inf"), "beta", "0 or more")
         self.require(0 <= self.gamma < 1, "gamma", "a share of 0 or more and below 1")
 
     def build(self, schema: Schema) -> Parts:

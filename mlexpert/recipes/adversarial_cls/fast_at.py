@@ -13,6 +13,7 @@ Results: benchmarks/adversarial/results.md
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,7 +50,7 @@ class FastAt(AdversarialRecipe):
         super().check()
         self.require(self.norm == "linf", "norm", "'linf'")
         self.require(self.steps == 1, "steps", "1; take adversarial-cls/pgd-at for more")
-        self.require(0 <= self.noise < float("inf"), "noise", "0 or more")
+        self.require(0 <= self.noise < math.inf, "noise", "0 or more")
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network and attack."""

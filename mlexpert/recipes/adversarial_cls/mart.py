@@ -8,6 +8,7 @@ Results: benchmarks/adversarial/results.md
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,7 +39,7 @@ class Mart(AdversarialRecipe):
     def check(self) -> None:
         """Refuse values that cannot be meant."""
         super().check()
-        self.require(0 <= self.beta < float("inf"), "beta", "0 or more")
+        self.require(0 <= self.beta < math.inf, "beta", "0 or more")
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network, attack and loss."""

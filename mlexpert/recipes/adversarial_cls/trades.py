@@ -15,27 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlexpert.adversarial import AdversarialRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.recipe import Parts
+from mlexpert.trades_recipe import TradesRecipe
 from mlexpert.training.trades import Trades
 
 
 @dataclass(frozen=True, kw_only=True)
-class TradesCls(AdversarialRecipe):
+class TradesCls(TradesRecipe):
     """Cross-entropy of clean inputs and the attacker's divergence."""
 
     name: ClassVar[str] = "adversarial-cls/trades"
     version: ClassVar[int] = 1
-
-    beta: float = 6.0
-    """What the divergence counts beside the cross-entropy; 1 / lambda in the paper. More is more
-    robust and less accurate: 6 for CIFAR-10, 1 for MNIST in the paper."""
-
-    def check(self) -> None:
-        """Refuse values that cannot be meant."""
-        super().check()
-        self.require(0 <= self.beta < float("inf"), "beta", "0 or more")
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network, attack and loss."""

@@ -94,6 +94,7 @@ def test_budgets_hold_column_by_column() -> None:
     assert moved[2, 1].isnan(), "a missing value stays missing"
     step = threat.ascend(torch.tensor([[1.0, -1.0]]), 0.5)
     assert step.tolist() == [[0.0, -1.0]]
+    assert threat.ascend(torch.tensor([[1.0, float("nan")]]), 0.5).tolist() == [[0.0, 0.0]]
 
 
 def test_refuses_what_is_no_threat() -> None:

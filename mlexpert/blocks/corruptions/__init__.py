@@ -1,0 +1,1 @@
+"""Corruptions that a deployed model meets: noise, blur, light, compression, in five severities."""
