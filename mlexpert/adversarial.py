@@ -34,6 +34,8 @@ class AdversarialRecipe(NetworkRecipe):
     """A recipe whose model withstands an attacker of declared strength."""
 
     kinds: ClassVar = ("image", "tabular")
+    average: ClassVar[float] = 0.0
+    """Decay of the weights' moving average where none is asked for; 0 for none, as in papers."""
 
     norm: Literal["linf", "l2", "l1"] = "linf"
     """In which the attacker's change of an input is measured. Tables have linf alone."""
@@ -44,7 +46,7 @@ class AdversarialRecipe(NetworkRecipe):
     budgets: dict | None = None
     """Of tables: the largest change of each column in its own unit, by name; columns that are not
     named stay as they are. None: epsilon for every numeric column."""
-    steps: int = 10
+    steps: int = 7
     """Steps of an attack in training, each a forward and a backward pass."""
     step_size: float | None = None
     """Length of a step as a share of epsilon. None: 2.5 / steps, at most 1."""
@@ -83,7 +85,7 @@ class AdversarialRecipe(NetworkRecipe):
             "weight_decay": 5e-4 if sgd else 0.0,
             "patience": 0,
             "clip_norm": 0.0,
-            "ema": 0.0,
+            "ema": self.average,
             "shift": 2 if sgd else 0,
             "epsilon": 0.1 if schema.kind == "tabular" or grey else self._of_colours(),
             "step_size": min(1.0, 2.5 / self.steps),

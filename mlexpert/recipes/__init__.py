@@ -37,12 +37,14 @@ class Row:
 
 
 CATALOGUE = (
+    Row("adversarial-cls", 1, "adversarial_cls.default", "AdversarialCls"),
     Row("adversarial-cls/pgd-at", 1, "adversarial_cls.pgd_at", "PgdAt"),
     Row("adversarial-cls/trades", 1, "adversarial_cls.trades", "TradesCls"),
     Row("adversarial-cls/mart", 1, "adversarial_cls.mart", "Mart"),
     Row("adversarial-cls/awp", 1, "adversarial_cls.awp", "Awp"),
     Row("adversarial-cls/fast-at", 1, "adversarial_cls.fast_at", "FastAt"),
     Row("adversarial-cls/free-at", 1, "adversarial_cls.free_at", "FreeAt"),
+    Row("adversarial-cls/smoothing", 1, "adversarial_cls.smoothing", "Smoothing"),
     Row("continual-cls", 1, "continual_cls.dark_experience", "ContinualCls"),
     Row("continual-cls/naive", 1, "continual_cls.naive", "Naive"),
     Row("continual-cls/a-gem", 1, "continual_cls.a_gem", "AGem"),

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class StridedConvNet(nn.Sequential):
     """The network on which fast adversarial training of digits is compared.
 
-    Paper: Wong et al. 2020, arXiv:2001.03994, appendix A (16 and 32 filters of 4 x 4 pixels with
-    stride 2, a hidden layer of 100).
+    Paper: Wong et al. 2020, arXiv:2001.03994, section 5.1 (two convolutions of 4 x 4 pixels with
+    stride 2, of 16 and 32 filters, and a hidden layer of 100; here twice as many of each).
 
     Args:
         in_channels: Channels of the images.
@@ -30,8 +30,8 @@ class StridedConvNet(nn.Sequential):
         num_classes: int,
         *,
         image_size: tuple[int, int],
-        width: int = 16,
-        hidden: int = 100,
+        width: int = 32,
+        hidden: int = 200,
     ) -> None:
         height, wide = (side // 2 // 2 for side in image_size)
         super().__init__(

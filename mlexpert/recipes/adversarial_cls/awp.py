@@ -45,6 +45,7 @@ class Awp(TradesRecipe):
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network, attacks and loss."""
+        assert self.beta is not None, "fit settles a recipe first"
         method = AwpMethod(self.attacking(schema), beta=self.beta, gamma=self.gamma)
         return self.parts(schema, self.network(schema), method)
 

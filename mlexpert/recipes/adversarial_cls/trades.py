@@ -30,6 +30,7 @@ class TradesCls(TradesRecipe):
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network, attack and loss."""
+        assert self.beta is not None, "fit settles a recipe first"
         method = Trades(self.attacking(schema), beta=self.beta)
         return self.parts(schema, self.network(schema), method)
 

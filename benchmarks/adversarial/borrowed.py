@@ -1,0 +1,13 @@
+"""What this benchmark shares with that of the classification recipes, which stands beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "classification"))
+
+from clock import Clock, peak_bytes
+from tasks import TASKS, Rows, Split
+
+__all__ = ["TASKS", "Clock", "Rows", "Split", "peak_bytes"]
