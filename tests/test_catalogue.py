@@ -56,7 +56,7 @@ def test_a_name_means_the_newest_version_and_a_pin_its_own(monkeypatch):
     ("name", "fields", "says"),
     [
         ("imbalanced-clss", {}, "Did you mean 'imbalanced-cls'?"),
-        ("nothing like it", {}, "There are: continual-cls"),
+        ("nothing like it", {}, "There are: adversarial-cls"),
         ("imbalanced-cls@99", {}, "no version '99' here; there is: 1"),
         ("imbalanced-cls@", {}, "no version ''"),
         ("imbalanced-cls", {"epoch": 3}, "Did you mean 'epochs'?"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -250,16 +251,22 @@ def test_predictions_speak_of_the_users_labels(name: str, kind: str, tmp_path: P
 
 
 @every_recipe
-def test_the_copied_file_runs_from_any_folder(name: str, tmp_path: Path) -> None:
-    file = copy_recipe(name, tmp_path / "mine.py")
-    data, target = rows_on_disk(get(name), KINDS[name][0], tmp_path)
-    command = [
-        *(sys.executable, str(file), data, *target),
-        *("--epochs", "1", "--run-dir", "out"),
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "out/report.html").is_file()
+def test_the_copied_file_runs_from_any_folder(
+    name: str, cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a script; of a first recipe in a process of its own, which takes most of the time."""
+    file = copy_recipe(name, cwd / "mine.py")
+    data, target = rows_on_disk(get(name), KINDS[name][0], cwd)
+    words = [str(file), data, *target, "--epochs", "1", "--run-dir", "out"]
+    if name == "imbalanced-cls@1":
+        done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    else:
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(file), run_name="__main__")
+        assert ended.value.code in (0, None)
+    assert (cwd / "out/report.html").is_file()
 
 
 @every_recipe
@@ -283,6 +290,8 @@ def test_validation_and_test_rows_are_never_trained_on(
     match name.partition("@")[0]:
         case "imbalanced-cls/balanced-bagging" | "imbalanced-cls/class-balanced-sampling":
             assert set(seen) <= set(training)
+        case "adversarial-cls/free-at":  # a batch comes several times in a row
+            assert set(seen) <= set(training) and len(seen) == len(training)
         case "imbalanced-cls/crt":  # the second stage draws
             assert sorted(seen[: len(training)]) == training
             assert set(seen) <= set(training)

@@ -68,7 +68,8 @@ class AwpMethod(Trades):
         """Attack inputs and then weights, and return the loss at the moved weights."""
         self.restore()  # from the micro-batch before, or a step that ran out of memory
         moved = self.attacked(model, batch)
-        if self.done > self.how.warmup:
+        # The very first step perturbs as well: what memory it needs, later ones need too.
+        if self.done <= 1 or self.done > self.how.warmup:
             self.perturb(model, batch, moved)
         return self.trades(model, batch, moved)
 
