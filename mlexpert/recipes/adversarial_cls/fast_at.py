@@ -14,8 +14,8 @@ Results: benchmarks/adversarial/results.md
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
@@ -29,6 +29,9 @@ from mlexpert.recipe import Parts
 from mlexpert.training.adversarial import AdversarialMethod, Attacking, whole_where_fp16
 from mlexpert.training.method import Batch, Loss, summed
 
+WIDE = 0.2
+"""Of an epsilon in pixel units: twice as much noise covers most of the range."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FastAt(AdversarialRecipe):
@@ -41,19 +44,30 @@ class FastAt(AdversarialRecipe):
     """Steps of an attack in training: one, which is the idea."""
     step_size: float | None = None
     """Length of the step as a share of epsilon; alpha in the paper. None: 1."""
-    noise: float = 2.0
+    noise: float | None = None
     """Half-width of the noise as a share of epsilon; k in the paper. Up to 1 the step is cut back
-    to the ball: noise=1 and step_size=1.25 is the method of Wong et al."""
+    to the ball: noise=1 and step_size=1.25 is the method of Wong et al. None: 2 as in the paper; 1
+    where epsilon is above 0.2, as noise over most of the pixel range leaves nothing to learn."""
 
     def check(self) -> None:
         """Refuse values that cannot be meant."""
         super().check()
         self.require(self.norm == "linf", "norm", "'linf'")
         self.require(self.steps == 1, "steps", "1; take adversarial-cls/pgd-at for more")
-        self.require(0 <= self.noise < math.inf, "noise", "0 or more")
+        own = self.noise is None or 0 <= self.noise < math.inf
+        self.require(own, "noise", "0 or more")
+
+    def settle(self, schema: Schema) -> Self:
+        """Fill in the numbers that depend on the data; errors as in the family."""
+        settled = super().settle(schema)
+        assert settled.epsilon is not None, "the family settles it"
+        is_wide = schema.kind == "image" and settled.epsilon > WIDE
+        noise = self.noise if self.noise is not None else 1.0 if is_wide else 2.0
+        return replace(settled, noise=noise)
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network and attack."""
+        assert self.noise is not None, "fit settles a recipe first"
         method = FastTraining(self.attacking(schema), noise=self.noise)
         return self.parts(schema, self.network(schema), method)
 

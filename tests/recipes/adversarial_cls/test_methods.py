@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlexpert.blocks.attacks.threat import Threat
+from mlexpert.preparation import Roles, prepare
+from mlexpert.recipes import get
 from mlexpert.recipes.adversarial_cls.awp import AwpMethod
 from mlexpert.recipes.adversarial_cls.fast_at import FastTraining
 from mlexpert.recipes.adversarial_cls.free_at import FreeTraining, repeated
@@ -15,6 +17,7 @@ from mlexpert.recipes.adversarial_cls.mart import mart_loss
 from mlexpert.recipes.adversarial_cls.pgd_at import PgdTraining
 from mlexpert.training.adversarial import Attacking
 from mlexpert.training.method import Batch
+from tests.small_data import images
 
 EPSILON = 0.1
 
@@ -151,3 +154,9 @@ def test_free_at_is_the_papers_loop() -> None:
         step = (leaf.detach() - rows.inputs + EPSILON * leaf.grad.sign()).clamp(-EPSILON, EPSILON)
         change = (rows.inputs + step).clamp(0, 1) - rows.inputs
         torch.testing.assert_close(method.change, change, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("epsilon", "noise"), [(8 / 255, 2.0), (0.3, 1.0)])
+def test_fast_at_takes_less_noise_where_it_would_hide_the_images(epsilon, noise) -> None:
+    recipe = get("adversarial-cls/fast-at", epsilon=epsilon)
+    assert recipe.settle(prepare(recipe, images(), Roles()).schema).noise == noise
