@@ -51,6 +51,16 @@ def parser_of(about: str, tasks: Iterable[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def refuse_unknown(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, known: Iterable[str]
+) -> None:
+    """End with an error that lists the methods, where one is asked for that there is not."""
+    known = sorted(set(known))
+    for name in options.method or []:
+        if name not in known:
+            parser.error(f"no method {name!r}; there are {'; '.join(known)}")
+
+
 def data_folder() -> Path:
     """Return where the real data lie.
 

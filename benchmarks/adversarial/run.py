@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 import peers
 from foreign import ATTACKS, FOREIGN, OWN
-from one_by_one import Todo, lines_of, parser_of, read_lines, run_all
+from one_by_one import Todo, lines_of, parser_of, read_lines, refuse_unknown, run_all
 from page import write_page
 from protocol import FAST, TASKS, planned
 from speed import ART, FOOLBOX, OURS, SPEEDS, STANDARD
@@ -77,9 +77,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     known = {name for task in EVERY for name in runs(task)}
     known |= {name for task in TASKS.values() for name in task.methods}
-    for name in options.method or []:
-        if name not in known:
-            parser.error(f"no method {name!r}; there are {'; '.join(sorted(known))}")
+    refuse_unknown(parser, options, known)
     return options
 
 

@@ -9,22 +9,17 @@ attacked once, after it.
 
 from __future__ import annotations
 
-import json
 import sys
-import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from borrowed import Clock, peak_bytes
 from foreign import FOREIGN, attacked_by
 from judged import fit_timed, judged, over_epochs
+from one_process import write_lines
 from peers import FOLDER
 from protocol import TASKS
 from speed import SPEEDS, one_round
-
-from mlexpert.environment import environment
 
 VERSIONS = (
     "mlexpert",
@@ -66,28 +61,6 @@ def rounded(found: dict[str, Any]) -> dict[str, Any]:
     return {k: round(v, 9) if isinstance(v, float) else v for k, v in found.items()}
 
 
-def machine() -> dict[str, Any]:
-    """Return what every line says of where it was measured."""
-    here, versions = environment(), {}
-    sys.path.append(str(FOLDER))
-    for name in VERSIONS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # where the peers were not installed
-            continue
-    return {
-        "machine": here["gpu"] or here["cpu"],
-        "on": "GPU" if here["gpu"] else "CPU",
-        "versions": versions,
-    }
-
-
-def main() -> None:
-    what, output = json.loads(sys.argv[1]), Path(sys.argv[2])
-    torch.set_num_threads(what["threads"])
-    warnings.simplefilter("ignore")
-    output.write_text(json.dumps([{**measured(what), **machine()}]))
-
-
 if __name__ == "__main__":
-    main()
+    sys.path.append(str(FOLDER))  # where the peers say what version they are
+    write_lines(lambda what: [measured(what)], VERSIONS)

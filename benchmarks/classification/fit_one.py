@@ -13,21 +13,20 @@ import base64
 import json
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.append(str(Path(__file__).parents[1]))
+
 import numpy as np
 import pandas as pd
-import torch
 from clock import Clock, peak_bytes
 from methods import IMAGES, LOOP, SHORT, TFIDF, ensemble, is_ours
+from one_process import write_lines
 from tasks import FOLDS, TASKS, Rows, Split, Task
 
-from mlexpert.environment import environment
 from mlexpert.evidence.objectives import metrics_of
 from mlexpert.recipes import get
 
@@ -185,41 +184,26 @@ def packed(right: np.ndarray) -> str:
     return base64.b64encode(np.packbits(right).tobytes()).decode()
 
 
-def machine() -> dict[str, Any]:
-    """Return what every line says of where it was measured."""
-    here = environment()
-    return {
-        "machine": here["gpu"] or here["cpu"],
-        "on": "GPU" if here["gpu"] else "CPU",
-        "versions": {name: version(name) for name in VERSIONS},
-    }
-
-
-def main() -> None:
-    what, output = json.loads(sys.argv[1]), Path(sys.argv[2])
-    torch.set_num_threads(what["threads"])
-    warnings.simplefilter("ignore")
+def lines_of(what: dict[str, Any]) -> list[dict]:
+    data = Path(what["data"])
     if what["task"].startswith("speed"):
         from speed import rounds
 
-        lines = rounds(what["task"], what["seed"], Path(what["data"]), smoke=what["smoke"])
-    else:
-        task = TASKS[what["task"]]
-        fold = 0 if task.is_official else what["seed"]
-        split = task.split(fold, Path(what["data"]), smoke=what["smoke"])
-        job = Job(
-            what["method"],
-            what["task"],
-            task,
-            split,
-            np.unique(split.train.targets),
-            what["seed"],
-            what["threads"],
-            what["smoke"],
-        )
-        lines = [measured(job)]
-    output.write_text(json.dumps([{**line, **machine()} for line in lines]))
+        return rounds(what["task"], what["seed"], data, smoke=what["smoke"])
+    task = TASKS[what["task"]]
+    split = task.split(0 if task.is_official else what["seed"], data, smoke=what["smoke"])
+    job = Job(
+        what["method"],
+        what["task"],
+        task,
+        split,
+        np.unique(split.train.targets),
+        what["seed"],
+        what["threads"],
+        what["smoke"],
+    )
+    return [measured(job)]
 
 
 if __name__ == "__main__":
-    main()
+    write_lines(lines_of, VERSIONS)

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parents[1]))
 
 from methods import ON_GPU, methods
-from one_by_one import Todo, lines_of, parser_of, read_lines, run_all
+from one_by_one import Todo, lines_of, parser_of, read_lines, refuse_unknown, run_all
 from speed import CASES
 from table import write_page
 from tasks import TASKS
@@ -60,9 +60,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     if options.task and "speed" in options.task:
         options.task = [name for name in options.task if name != "speed"] + list(CASES)
     known = {"all", *ON_GPU, *(name for task in TASKS for name in methods(task))}
-    for name in options.method or []:
-        if name not in known:
-            parser.error(f"no method {name!r}; there are {', '.join(sorted(known))}")
+    refuse_unknown(parser, options, known)
     return options
 
 

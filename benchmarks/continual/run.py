@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.append(str(Path(__file__).parents[1]))
 
 import avalanche_strategies
-from one_by_one import Todo, lines_of, parser_of, read_lines, run_all
+from one_by_one import Todo, lines_of, parser_of, read_lines, refuse_unknown, run_all
 from page import write_page
 from protocol import ER, NAIVE, TASKS, planned
 from speed import CONTESTANTS, ROUNDS, SPEED
@@ -69,9 +69,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--setup", action="store_true", help="install Avalanche, and no more")
     options = parser.parse_args(arguments)
     known = {*CONTESTANTS, *(name for task in TASKS.values() for name in task.methods)}
-    for name in options.method or []:
-        if name not in known:
-            parser.error(f"no method {name!r}; there are {'; '.join(sorted(known))}")
+    refuse_unknown(parser, options, known)
     return options
 
 

@@ -9,22 +9,17 @@ process. The test rows are looked at once, after it.
 
 from __future__ import annotations
 
-import json
-import sys
-import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from borrowed import Clock, Rows, peak_bytes
+from one_process import write_lines
 from ours import fit_timed, told_of
 from protocol import TASKS, is_ours
 from speed import SPEED, one_round, tasks_of, training
 from torch import Tensor, nn
-
-from mlexpert.environment import environment
 
 VERSIONS = ("mlexpert", "torch", "avalanche-lib")
 REASON = "the continual benchmark's table"
@@ -82,27 +77,5 @@ def _share(right: Tensor) -> float:
     return float(right.float().mean())
 
 
-def machine() -> dict[str, Any]:
-    """Return what every line says of where it was measured."""
-    here, versions = environment(), {}
-    for name in VERSIONS:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:  # only a line of Avalanche has it within reach
-            continue
-    return {
-        "machine": here["gpu"] or here["cpu"],
-        "on": "GPU" if here["gpu"] else "CPU",
-        "versions": versions,
-    }
-
-
-def main() -> None:
-    what, output = json.loads(sys.argv[1]), Path(sys.argv[2])
-    torch.set_num_threads(what["threads"])
-    warnings.simplefilter("ignore")
-    output.write_text(json.dumps([{**measured(what), **machine()}]))
-
-
 if __name__ == "__main__":
-    main()
+    write_lines(lambda what: [measured(what)], VERSIONS)

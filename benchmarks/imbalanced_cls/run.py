@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.append(str(Path(__file__).parents[1]))
 
 from contestants import ARGMAX, ON_IMAGES, methods
-from one_by_one import Todo, data_folder, lines_of, parser_of, read_lines, run_all
+from one_by_one import Todo, data_folder, lines_of, parser_of, read_lines, refuse_unknown, run_all
 from page import write_page
 from protocol import TASKS, LongTail
 from resampling_speed import CASES, ROUNDS
@@ -71,11 +71,9 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     if options.task and "speed" in options.task:
         options.task = [name for name in options.task if name != "speed"] + list(CASES)
     known = {"all", *ON_IMAGES, *(name for task in TASKS for name in methods(task))}
-    for name in options.method or []:
-        if name == ARGMAX:
-            parser.error(f"{name!r} is measured along with imbalanced-cls")
-        if name not in known:
-            parser.error(f"no method {name!r}; there are {'; '.join(sorted(known))}")
+    if ARGMAX in (options.method or []):
+        parser.error(f"{ARGMAX!r} is measured along with imbalanced-cls")
+    refuse_unknown(parser, options, known)
     return options
 
 

@@ -10,24 +10,19 @@ scaling and choosing C for the rivals. The test rows are predicted once, after i
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from borrowed import Clock, Rows, Split, peak_bytes, tfidf
 from contestants import ARGMAX, OURS, is_ours
+from one_process import write_lines
 from protocol import TASKS, Measured
 from resampling_speed import CASES, rounds
 
-from mlexpert.environment import environment
 from mlexpert.evidence.metrics import WeightedMetrics
 from mlexpert.evidence.predictions import Predictions
 from mlexpert.recipes import get
@@ -149,29 +144,11 @@ def scores(
     return {key: None if np.isnan(value) else round(value, 5) for key, value in found.items()}
 
 
-def machine() -> dict[str, Any]:
-    """Return what every line says of where it was measured."""
-    here, versions = environment(), {}
-    for name in VERSIONS:
-        with suppress(PackageNotFoundError):  # a machine that measures no rivals
-            versions[name] = version(name)
-    return {
-        "machine": here["gpu"] or here["cpu"],
-        "on": "GPU" if here["gpu"] else "CPU",
-        "versions": versions,
-    }
-
-
-def main() -> None:
-    what, output = json.loads(sys.argv[1]), Path(sys.argv[2])
-    torch.set_num_threads(what["threads"])
-    warnings.simplefilter("ignore")
+def lines_of(what: dict[str, Any]) -> list[dict]:
     if what["task"] in CASES:
-        lines = rounds(what["task"], what["seed"], Path(what["data"]), smoke=what["smoke"])
-    else:
-        lines = measured(what)
-    output.write_text(json.dumps([{**line, **machine()} for line in lines]))
+        return rounds(what["task"], what["seed"], Path(what["data"]), smoke=what["smoke"])
+    return measured(what)
 
 
 if __name__ == "__main__":
-    main()
+    write_lines(lines_of, VERSIONS)
