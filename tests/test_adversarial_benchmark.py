@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,68 +11,30 @@ import pytest
 import torch
 
 from mlexpert.recipes import get, names
+from tests.benchmark_lines import BENCHMARKS, Load, committed_lines, line, modules_of, state
 
-ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "benchmarks/adversarial"
-OWN = tuple(path.stem for path in FOLDER.glob("*.py"))
-THEIRS = tuple(path.stem for path in (ROOT / "benchmarks/classification").glob("*.py"))
+FOLDER = BENCHMARKS / "adversarial"
 DEFAULT, FAST = "adversarial-cls", "adversarial-cls/fast-at"
 AWP = "adversarial-cls/awp"
 SQUARE = "ART, Square"
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    """Import a module of this benchmark; others have modules of the same names."""
-    monkeypatch.setattr(sys, "path", [str(FOLDER), str(FOLDER.parent), *sys.path])
-
-    def forget() -> None:
-        for name in (*OWN, *THEIRS):
-            sys.modules.pop(name, None)
-
-    forget()
-    yield import_module
-    forget()
-
-
-def committed() -> list[dict]:
-    path = FOLDER / "results.jsonl"
-    return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
-
-
-def line(task: str, method: str, seed: int, **values: object) -> dict:
-    return {
-        "task": task,
-        "method": method,
-        "seed": seed,
-        "rows": [80, 20],
-        "commit": "abc",
-        "threads": 1,
-        "machine": "a CPU",
-        "on": "CPU",
-        "versions": {"torch": "2"},
-        **values,
-    }
-
-
-def state(load, lines: list[dict], words: str) -> tuple[str, str]:
-    """The state and the figure of the one target whose text has `words`."""
-    (found,) = [one for one in load("targets").targets(pd.DataFrame(lines)) if words in one.wanted]
-    return found.state, found.found
+def load() -> Iterator[Load]:
+    with modules_of(FOLDER) as load:
+        yield load
 
 
 def test_the_page_is_made_from_its_lines(load, tmp_path: Path) -> None:
-    lines = committed()
+    lines = committed_lines(FOLDER)
     assert len({(row["task"], row["method"], row["seed"]) for row in lines}) == len(lines)
-    page = FOLDER / "results.md"
-    assert page.exists() == bool(lines)
     load("page").write_page(lines, tmp_path / "page.md")
-    assert not lines or (tmp_path / "page.md").read_text() == page.read_text()
+    assert (tmp_path / "page.md").read_text() == (FOLDER / "results.md").read_text()
 
 
 def test_every_line_is_of_a_run_that_is_planned(load) -> None:
     run, tasks = load("run"), load("protocol").TASKS
-    for row in committed():
+    for row in committed_lines(FOLDER):
         if row["task"] in tasks:
             assert row["seed"] in range(tasks[row["task"]].methods[row["method"]])
         else:

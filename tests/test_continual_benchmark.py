@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import re
 import struct
-import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,56 +13,20 @@ import pytest
 import torch
 
 from mlexpert.recipes import get, names
+from tests.benchmark_lines import BENCHMARKS, Load, committed_lines, line, modules_of, state
 
-ROOT = Path(__file__).parents[1]
-FOLDER = ROOT / "benchmarks/continual"
-OWN = tuple(path.stem for path in FOLDER.glob("*.py"))
-THEIRS = tuple(path.stem for path in (ROOT / "benchmarks/classification").glob("*.py"))
+FOLDER = BENCHMARKS / "continual"
 NAIVE, ER, SI = "continual-cls/naive", "continual-cls/er", "continual-cls/si"
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    """Import a module of this benchmark; others have modules of the same names."""
-    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
-
-    def forget() -> None:
-        for name in (*OWN, *THEIRS):
-            sys.modules.pop(name, None)
-
-    forget()
-    yield import_module
-    forget()
-
-
-def committed() -> list[dict]:
-    path = FOLDER / "results.jsonl"
-    return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
-
-
-def line(task: str, method: str, seed: int, **values: object) -> dict:
-    return {
-        "task": task,
-        "method": method,
-        "seed": seed,
-        "rows": [80, 20],
-        "commit": "abc",
-        "threads": 1,
-        "machine": "a CPU",
-        "on": "CPU",
-        "versions": {"torch": "2"},
-        **values,
-    }
-
-
-def state(load, lines: list[dict], words: str) -> tuple[str, str]:
-    """The state and the figure of the one target whose text has `words`."""
-    (found,) = [one for one in load("targets").targets(pd.DataFrame(lines)) if words in one.wanted]
-    return found.state, found.found
+def load() -> Iterator[Load]:
+    with modules_of(FOLDER) as load:
+        yield load
 
 
 def test_the_page_is_made_from_its_lines(load, tmp_path: Path) -> None:
-    lines = committed()
+    lines = committed_lines(FOLDER)
     load("page").write_page(lines, tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == (FOLDER / "results.md").read_text()
     assert len({(row["task"], row["method"], row["seed"]) for row in lines}) == len(lines)
@@ -72,7 +34,7 @@ def test_the_page_is_made_from_its_lines(load, tmp_path: Path) -> None:
 
 def test_every_line_is_of_a_training_that_is_planned(load) -> None:
     tasks, speed = load("protocol").TASKS, load("speed")
-    for row in committed():
+    for row in committed_lines(FOLDER):
         if row["task"] == speed.SPEED:
             assert row["method"] in speed.CONTESTANTS
         else:
@@ -190,3 +152,13 @@ def test_avalanche_is_given_the_files_that_mnist_has(load, tmp_path: Path) -> No
     assert read_label_file(str(tmp_path / "raw/t10k-labels-idx1-ubyte")).tolist() == [7, 3]
     head = (tmp_path / "raw/train-images-idx3-ubyte").read_bytes()[:16]
     assert struct.unpack(">4i", head) == (2051, 2, 28, 28)
+
+
+def test_the_front_page_quotes_the_measured_figures() -> None:
+    text = " ".join((BENCHMARKS.parent / "README.md").read_text().split())
+    words = ("`continual-cls`", "%, iCaRL", ", replay", ", fine-tuning", ", all tasks at once")
+    (quoted,) = re.findall("".join(rf"{re.escape(word)} (\d+\.\d) ?" for word in words), text)
+    frame = pd.DataFrame(committed_lines(FOLDER)).query("task == 'split-mnist-class'")
+    means = frame.groupby("method")["accuracy"].mean()
+    of = [means[f"continual-cls{name}"] for name in ("", "/icarl", "/er", "/naive", "/joint")]
+    assert list(quoted) == [f"{100 * mean:.1f}" for mean in of]
