@@ -13,21 +13,6 @@ from mlexpert.cli import main
 from tests.small_data import images
 
 
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Run the command line in this process; return its exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*args: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """A run on a folder of class folders."""

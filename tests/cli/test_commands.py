@@ -39,21 +39,6 @@ def table(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Run the command line in this process; return its exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*args: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def run_dir(table, tmp_path_factory) -> Path:
     """The folder of a finished run, made by `fit`."""

@@ -15,21 +15,6 @@ from tests.small_data import table
 SMALL = ["--epochs", "2", "--quiet", "--set", "members=4", "--set", "width=16"]
 
 
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Run the command line in this process; return its exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*args: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main([str(arg) for arg in args])
-        out, err = capsys.readouterr()
-        return end.value.code or 0, out, err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Tables with a target of every kind, and a column of weights."""
