@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import TaskID, TimeElapsedColumn
+
+from mlexpert.training.progress import bars
 
 
 class AttackProgress:
@@ -23,18 +17,7 @@ class AttackProgress:
     """
 
     def __init__(self, *, shown: bool) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("[bold]attacking"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            disable=not shown,
-            transient=not console.is_terminal,
-            refresh_per_second=4,
-        )
+        self._progress = bars("attacking", TimeElapsedColumn(), shown=shown)
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> AttackProgress:

@@ -6,10 +6,39 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 EVERY = 0.2
 """Seconds between two updates."""
+
+
+def bars(title: str, time_column: ProgressColumn, *, shown: bool) -> Progress:
+    """Return bars on the terminal's error stream; elsewhere their end alone is written.
+
+    Args:
+        title: What is done; it stands before each bar.
+        time_column: How its time is told.
+        shown: Whether to show anything.
+    """
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn(f"[bold]{title}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        time_column,
+        TextColumn("{task.description}"),
+        console=console,
+        disable=not shown,
+        transient=not console.is_terminal,
+        refresh_per_second=4,
+    )
 
 
 class Bar:
@@ -23,20 +52,9 @@ class Bar:
     """
 
     def __init__(self, total: int, done: int, title: str, *, shown: bool) -> None:
-        console = Console(stderr=True)
+        self._progress = bars("training", TimeRemainingColumn(), shown=shown)
         if shown:
-            console.print(f"training: {title}", style="dim", highlight=False)
-        self._progress = Progress(
-            TextColumn("[bold]training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
-            console=console,
-            disable=not shown,
-            transient=not console.is_terminal,
-            refresh_per_second=4,
-        )
+            self._progress.console.print(f"training: {title}", style="dim", highlight=False)
         self._task = self._progress.add_task("", total=total, completed=done)
         self._due = 0.0
 
