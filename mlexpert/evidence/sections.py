@@ -97,6 +97,7 @@ def learning(record: RunRecord) -> dict[str, Any]:
         "compared": compared,
         "keeps_last": keeps_last,
         "attacked": len(record.curve("validation", "robust_log_loss")[0]) > 0,
+        "ended": record.run.get("ended"),
         "chooses_epoch": not keeps_last or bool(config.get("patience")),
     }
 

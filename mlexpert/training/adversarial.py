@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
@@ -16,8 +17,9 @@ from mlexpert.blocks.attacks.pgd import Objective, pgd, pgd_restarts
 from mlexpert.blocks.attacks.threat import Threat
 from mlexpert.training.method import Batch, Examined, Method
 
-COLLAPSE = 0.2
-"""A fall of the robust accuracy from one epoch's best by so much is catastrophic overfitting."""
+COLLAPSE, ERRORS = 0.2, 3.0
+"""A fall of the robust accuracy from an epoch's best by so much is catastrophic overfitting; of few
+rows it has to be so many standard errors, or chance would end training."""
 JUDGE_STEPS, JUDGE_STEP = 10, 0.25
 """Of the attack that judges an epoch, and the length of its step as a share of epsilon."""
 
@@ -47,9 +49,9 @@ class Attacking:
 class AdversarialMethod(Method):
     """Attacks the batch, and scores each epoch by PGD on validation rows that never change.
 
-    Where the robust accuracy falls by 20 points from one epoch to a later one the task ends, and
-    the weights of its best epoch are kept: training by a weak attack may find weights that only
-    that attack cannot break (Wong et al. 2020, arXiv:2001.03994, section 5.4).
+    Where the robust accuracy falls by 20 points from one epoch to a later one the task ends, with a
+    warning, and the weights of its best epoch are kept: training by a weak attack may find weights
+    that only that attack cannot break (Wong et al. 2020, arXiv:2001.03994, section 5.4).
 
     Args:
         how: How it attacks.
@@ -99,10 +101,18 @@ class AdversarialMethod(Method):
         """Return `robust_error` and `robust_log_loss` of validation rows under PGD."""
         broken, losses = judged(model, rows, self.how)
         accuracy = 1 - broken.double().mean().item()
-        is_over = self.done > self.how.warmup and accuracy < self.best - COLLAPSE
-        self.best = max(self.best, accuracy)
+        fall, self.best = self.best - accuracy, max(self.best, accuracy)
+        over = ""
+        if self.done > self.how.warmup and fall > max(
+            COLLAPSE, ERRORS * math.sqrt(0.5 / len(broken))
+        ):
+            over = (
+                f"the robust accuracy on validation fell from {self.best:.3f} to {accuracy:.3f}, "
+                "which is catastrophic overfitting to the attack of training. More steps (or, of "
+                "fast-at, more noise) or a smaller lr keep it away."
+            )
         found = {"robust_error": 1 - accuracy, "robust_log_loss": losses.double().mean().item()}
-        return Examined(found, is_over)
+        return Examined(found, over)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return where it stands, which a checkpoint keeps."""

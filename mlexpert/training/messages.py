@@ -58,3 +58,9 @@ def say_retry(step: int, cut: Cut, error: str, folder: RunFolder) -> None:
     )
     memory = folder.facts.get("memory", {})
     folder.update(memory={**memory, "cut": asdict(cut), "error": error[:200]})
+
+
+def say_over(why: str, epoch: int, folder: RunFolder) -> None:
+    """Say and write down that a method ended training after an epoch, counted from 1, and why."""
+    warnings.warn(f"Training ends after epoch {epoch}: {why}", stacklevel=2)
+    folder.update(ended={"epoch": epoch, "why": why})

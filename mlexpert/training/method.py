@@ -76,12 +76,12 @@ class Examined:
 
     Attributes:
         scores: By name; they stand beside the others, and training may be monitored by one.
-        is_over: Whether the task ends here: its training has failed in a way that only the method
-            sees. The weights that are kept are those of the best epoch, as ever.
+        over: Why the task ends here, in a sentence: its training has failed in a way that only the
+            method sees. Empty where it goes on. Which weights are kept is settled as ever.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
-    is_over: bool = False
+    over: str = ""
 
 
 class Method(nn.Module):

@@ -25,7 +25,7 @@ from mlexpert.training.freezing import Frozen
 from mlexpert.training.gradient_health import GradientHealth
 from mlexpert.training.interrupt import StopSignal
 from mlexpert.training.kept import KeptWeights
-from mlexpert.training.messages import description, not_finite, say_retry, stopped
+from mlexpert.training.messages import description, not_finite, say_over, say_retry, stopped
 from mlexpert.training.method import Batch, Method
 from mlexpert.training.on_device import OnDevice
 from mlexpert.training.phases import OFF, Phases, Profile
@@ -292,8 +292,8 @@ class Trainer:
             # One process judges for all: a last bit that differs must not part their ways.
             evaluate = self.stretch.evaluate
             found = self.method.examine(self.model, self._rows_of(validation))
-            scores, is_over = self.processes.first_does(
-                lambda: (evaluate(logits, targets, weights) | found.scores, found.is_over)
+            scores, over = self.processes.first_does(
+                lambda: (evaluate(logits, targets, weights) | found.scores, found.over)
             )
             if not math.isfinite(scores[monitor]):
                 what, at = f"Validation {monitor}", (self.at.step, self.at.epoch)
@@ -307,7 +307,9 @@ class Trainer:
             self.at.best, self.at.stale = dict(self.at.last), 0
         else:
             self.at.stale += 1
-        self.at.done = is_over or 0 < self.plan.patience <= self.at.stale
+        if over:
+            say_over(over, self.at.epoch, self.folder)
+        self.at.done = bool(over) or 0 < self.plan.patience <= self.at.stale
         return scores
 
     def _where(self) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -177,3 +178,10 @@ def test_pictures_that_cannot_be_read_are_named(run, no_svg):
     file.write_bytes(b"no pictures")
     assert f"attacks/{file.name}" in read_run(run).missing
     assert "What the attacks did" not in words(source_of(run))
+
+
+def test_the_report_says_why_training_ended(run, no_svg):
+    why = "the robust accuracy on validation fell from 0.700 to 0.100."
+    facts = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**facts, "ended": {"epoch": 4, "why": why}}))
+    assert f"Training ended after epoch 4: {why}" in Page(render(run).read_text()).text

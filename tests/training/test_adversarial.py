@@ -51,9 +51,9 @@ class Found(Plain):
 
     def examine(self, model: nn.Module, rows) -> Examined:
         accuracy = self.accuracies.pop(0)
-        is_over = accuracy < self.best - 0.2
+        over = "it collapsed." if accuracy < self.best - 0.2 else ""
         self.best = max(self.best, accuracy)
-        return Examined({"robust_error": 1 - accuracy}, is_over)
+        return Examined({"robust_error": 1 - accuracy}, over)
 
 
 def trained(folder: Path, method: nn.Module, epochs: int) -> tuple[Trainer, list[dict]]:
@@ -67,7 +67,9 @@ def trained(folder: Path, method: nn.Module, epochs: int) -> tuple[Trainer, list
 
 
 def test_a_collapse_ends_training_and_the_best_epoch_is_kept(tmp_path: Path) -> None:
-    trainer, rows = trained(tmp_path, Found([0.5, 0.7, 0.65, 0.4, 0.9]), epochs=5)
+    with pytest.warns(UserWarning, match="ends after epoch 4: it collapsed"):
+        trainer, rows = trained(tmp_path, Found([0.5, 0.7, 0.65, 0.4, 0.9]), epochs=5)
+    assert trainer.folder.facts["ended"] == {"epoch": 4, "why": "it collapsed."}
     assert [row["robust_error"] for row in rows] == pytest.approx([0.5, 0.3, 0.35, 0.6])
     assert trainer.at.best["epoch"] == 2
 
@@ -98,12 +100,24 @@ def test_a_real_collapse_is_seen() -> None:
         sure.bias.zero_()
         sure.bias[1] = 1.0
     rows = Batch(rows.inputs, torch.ones(16).long(), rows.index)
-    assert not method.examine(sure, iter([rows])).is_over
+    assert not method.examine(sure, iter([rows])).over
     method.done = 100
     steep = nn.Linear(5, 3)
     with torch.no_grad():
         steep.weight.copy_(100 * torch.randn(3, 5))
-    assert method.examine(steep, iter([rows])).is_over
+    assert "fell from 1.000 to" in method.examine(steep, iter([rows])).over
+
+
+def test_what_chance_does_with_few_rows_is_no_collapse() -> None:
+    method = Plain(attacking())
+    method.done, method.best = 100, 0.7  # and 6 of 16 rows stand now, of which 3 errors are 0.53
+    rows = Batch(torch.full((16, 5), 5.0), (torch.arange(16) >= 6).long(), torch.arange(16))
+    constant = nn.Linear(5, 3)
+    with torch.no_grad():
+        constant.weight.zero_()
+        constant.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    found = method.examine(constant, iter([rows]))
+    assert found.scores["robust_error"] == 10 / 16 and not found.over
 
 
 def test_epsilon_rises_over_the_warm_up() -> None:
