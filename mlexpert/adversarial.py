@@ -79,7 +79,7 @@ class AdversarialRecipe(NetworkRecipe):
         grey = schema.image is not None and schema.image.channels == 1
         sgd = self._by_sgd(schema)
         own: dict[str, Any] = {
-            "epochs": 20 if sgd else 10 if schema.kind == "image" else 60,
+            "epochs": 20 if sgd else 7 if schema.kind == "image" else 60,
             "batch_size": 128,
             "lr": 0.1 if sgd else 2e-3,
             "weight_decay": 5e-4 if sgd else 0.0,

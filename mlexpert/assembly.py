@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
 from mlexpert.data.finding import worst_of_each
-from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
 from mlexpert.preparation import Prepared, Roles, heed, prepare, prepare_folds
 from mlexpert.recipe import Encoded, Parts, Recipe
@@ -92,10 +89,10 @@ def assemble(
     """Build the parts of a settled recipe and encode its data; this draws the first weights."""
     schema, splits = prepared.schema, prepared.splits
     parts = recipe.build(schema)
-    unsampled = _encode(parts, splits.train, schema)
+    unsampled = recipe.encode(parts.network, splits.train, schema)
     rows = Encoded(
         unsampled if parts.resample is None else parts.resample(unsampled, schema, recipe.seed),
-        _encode(parts, splits.validation, schema),
+        recipe.encode(parts.network, splits.validation, schema),
         *(_tasks(part) for part in (splits.train, splits.validation)),
     )
     plan = _plan(recipe, parts, progress=progress, profile=profile)
@@ -106,21 +103,12 @@ def _tasks(examples: Examples) -> Tensor | None:
     return None if examples.tasks is None else torch.from_numpy(examples.tasks)
 
 
-def _encode(parts: Parts, examples: Examples, schema: Schema) -> Data:
-    targets = encode_targets(examples.targets, schema)
-    return Data(parts.network.encode(examples), targets, encode_weights(examples.weights))
-
-
-def encode_weights(weights: np.ndarray | None) -> Tensor | None:
-    """Return weights (N,) of mean 1, so that a learning rate means what it does without them."""
-    return None if weights is None else torch.from_numpy((weights / weights.mean()).astype("f4"))
-
-
 def _plan(recipe: Recipe, parts: Parts, *, progress: bool, profile: bool) -> Plan:
     assert recipe.batch_size is not None, "a recipe is settled before it trains"
     return Plan(
         seed=recipe.seed,
         batch_size=recipe.batch_size,
+        batch_tokens=parts.batch_tokens,
         microbatch=recipe.microbatch,
         patience=recipe.patience or 0,
         clip_norm=recipe.clip_norm or 0.0,

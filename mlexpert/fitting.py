@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -14,30 +14,26 @@ import torch
 from numpy.typing import ArrayLike
 from rich.console import Console
 
-from mlexpert import __version__
 from mlexpert.assembly import Assembled, assemble, read_folds_for, read_for
-from mlexpert.blocks.layers.image_views import one_view
+from mlexpert.concluding import conclude
 from mlexpert.continual import ContinualRecipe
-from mlexpert.data.batches import epoch_order
 from mlexpert.data.examples import Examples
 from mlexpert.data.finding import worst_of_each
 from mlexpert.data.schema import schema_to_json
 from mlexpert.data.task_coverage import task_classes_of
 from mlexpert.errors import InputError, RunError
-from mlexpert.fitted import DATA_FACTS, Fitted
+from mlexpert.fitted import Fitted
 from mlexpert.folds import fit_folds, whole_data, whole_schema
 from mlexpert.held import held_of
 from mlexpert.importance import write_importance
 from mlexpert.loading import fitted_of, from_run
-from mlexpert.model_folder import SavedModel, save_model
-from mlexpert.predictions import predictions_of, targets_of, write_arrays, write_subgroups
 from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.recipe_card import hash_of
 from mlexpert.row_digests import write_digests
 from mlexpert.run_dir import is_finished, new_run_dir, note, now, open_run
+from mlexpert.sequence_recipe import SequenceRecipe
 from mlexpert.training.oom import is_out_of_memory
-from mlexpert.training.plan import Position
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder, require_tracker
 from mlexpert.training.trainer import Trainer
@@ -108,6 +104,8 @@ def fit(
         raise InputError(
             f"{recipe.name} learns tasks in their order, which goes with neither folds= nor time=."
         )
+    if isinstance(recipe, SequenceRecipe) and folds is not None:
+        raise InputError(f"{recipe.name} takes no folds=: a mean of sequences is no sequence.")
     for metric, minimum in (criteria or {}).items():
         if isinstance(minimum, bool) or not isinstance(minimum, int | float):
             raise InputError(f"criteria: {metric!r} is {minimum!r}; give the smallest number.")
@@ -256,14 +254,15 @@ def _train(
     started = datetime.now(UTC)
     try:
         position = trainer.run()
-        parts = _conclude(recipe, made, prepared, trainer, position)
+        parts = conclude(recipe, made, prepared, trainer, position)
         fitted = fitted_of(
             recipe, schema, parts, run_dir=folder.path, held=held_of([prepared]), facts=folder.facts
         )
         if recipe.learns_streams:  # later tasks must not train on what this one is judged by
             digests = prepared.splits.digests
             trainer.processes.first_does(lambda: write_digests(folder.path, digests))
-        trainer.processes.first_does(lambda: _illustrate(fitted, prepared.splits.validation))
+        if not isinstance(recipe, SequenceRecipe):
+            trainer.processes.first_does(lambda: _illustrate(fitted, prepared.splits.validation))
         seconds = {"total": (datetime.now(UTC) - started).total_seconds()}
         seconds["train"] = position.seconds
         folder.update(status="finished", finished=now(), seconds=seconds)
@@ -281,50 +280,6 @@ def _train(
     finally:
         folder.close()
     return fitted
-
-
-def _conclude(
-    recipe: Recipe, made: Assembled, prepared: Prepared, trainer: Trainer, position: Position
-) -> Parts:
-    """Fit the decision on validation, and write the model and what it says of validation."""
-    parts, folder = made.parts, trainer.folder
-    targets = made.validation.targets.cpu()
-    logits = trainer.logits(made.validation.store)
-    tasks = made.rows.validation_tasks
-    asked = logits
-    if parts.tells_task and parts.given_task is not None and tasks is not None:
-        asked = parts.given_task(logits, tasks)
-    decision = parts.decide.fit(asked, targets, made.validation.weights)
-    # Training rows as many as validation has, so that the two are compared in eval mode alike.
-    few = epoch_order(len(made.unsampled.targets), seed=recipe.seed, epoch=0)[: len(logits)]
-    with one_view(trainer.model):  # as in the scores of the epochs
-        seen = trainer.logits(made.unsampled.store, few)
-    clean = made.stream[-1].evaluate(
-        seen, made.unsampled.targets[few], made.unsampled.weights_of(few)
-    )
-    if trainer.whole is not None:  # of a sharded model, which no longer is one
-        parts = replace(parts, network=replace(parts.network, model=trainer.whole))
-    monitor, kept = parts.monitor, position.kept(made.plan.keep)
-
-    def write() -> None:
-        schema, rows = prepared.schema, prepared.splits.validation
-        said = predictions_of(parts, logits, schema.objective, tasks)
-        arrays = {**said, "targets": targets_of(rows, schema)}
-        write_arrays(folder.path, "validation", arrays)
-        write_subgroups(folder.path, "validation", arrays, rows.subgroups, schema)
-        at = {"step": position.step, "epoch": kept["epoch"]}
-        folder.log({**at, "split": "train_clean", **clean})
-        folder.update(
-            best={**kept, "metric": monitor, "value": kept[monitor]},
-            last={**position.last, "metric": monitor, "value": position.last[monitor]},
-            decision=asdict(decision),
-        )
-        data = {key: prepared.facts[key] for key in DATA_FACTS}
-        facts = {"mlexpert": __version__, "data": data, **recipe.declared(schema)}
-        save_model(folder.path / "model", SavedModel(recipe, schema, parts, facts))
-
-    trainer.processes.first_does(write)
-    return parts
 
 
 def _illustrate(fitted: Fitted, validation: Examples) -> None:

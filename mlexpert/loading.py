@@ -15,7 +15,12 @@ from mlexpert.model_files import CARD
 from mlexpert.model_folder import SavedModel, load_model
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.run_dir import earlier_run
+from mlexpert.sequence_fitted import SequenceFitted
+from mlexpert.sequence_recipe import SequenceRecipe
 from mlexpert.training.tracking import RUN
+
+_FORMS: dict[str, type[SequenceFitted]] = {}
+"""What a fitted model of each kind of sequence can be asked."""
 
 
 def load(folder: str | Path, *, recipe: type[Recipe] | None = None) -> Fitted:
@@ -82,5 +87,7 @@ def fitted_of(
     held: Held | None = None,
 ) -> Fitted:
     """Return a trained model in the form that its recipe's kind of data asks for."""
-    form = ContinualFitted if recipe.learns_streams else Fitted
+    form: type[Fitted] = ContinualFitted if recipe.learns_streams else Fitted
+    if isinstance(recipe, SequenceRecipe):
+        form = _FORMS.get(recipe.predicts, SequenceFitted)
     return form(recipe, schema, parts, facts=facts, run_dir=run_dir, held=held)

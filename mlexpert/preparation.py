@@ -13,11 +13,10 @@ import numpy as np
 from mlexpert.data.column_notes import column_notes
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
+from mlexpert.data.finding import Finding
 from mlexpert.data.folds import fold_splits
-from mlexpert.data.intake import read
-from mlexpert.data.leakage import Finding, audit
 from mlexpert.data.schema import Schema
-from mlexpert.data.splits import Splits, split
+from mlexpert.data.splits import Splits
 from mlexpert.errors import InputError
 from mlexpert.recipe import Recipe
 
@@ -62,8 +61,7 @@ def prepare(recipe: Recipe, ds: Any, roles: Roles) -> Prepared:
         InputError: If data or roles are refused.
     """
     parts = _read(recipe, ds, roles)
-    splits = split(parts, validation=recipe.validation, test=recipe.test, seed=recipe.seed)
-    return _prepared(recipe, ds, roles, splits)
+    return _prepared(recipe, ds, roles, recipe.divide(parts))
 
 
 def prepare_folds(recipe: Recipe, ds: Any, roles: Roles, folds: int) -> list[Prepared]:
@@ -87,7 +85,7 @@ def prepare_folds(recipe: Recipe, ds: Any, roles: Roles, folds: int) -> list[Pre
 
 
 def _read(recipe: Recipe, ds: Any, roles: Roles) -> dict[str, Examples]:
-    return read(recipe.arranged(ds), objective=recipe.objective, **vars(roles))
+    return recipe.read(recipe.arranged(ds), **vars(roles))
 
 
 def _prepared(
@@ -100,7 +98,7 @@ def _prepared(
         "train": {"rows": len(train)},
         "validation": {"rows": len(splits.validation)},
     }
-    if schema.objective != "regression":
+    if schema.objective in ("classification", "multilabel"):
         parts["train"]["class_counts"] = list(schema.class_counts)
         parts["validation"]["class_counts"] = _class_counts(splits.validation, schema)
     if splits.test is not None:
@@ -120,7 +118,7 @@ def _prepared(
         "how": splits.how,
         "parts": parts,
     }
-    return Prepared(splits, schema, audit(splits), facts, validation_rows)
+    return Prepared(splits, schema, recipe.audit(splits), facts, validation_rows)
 
 
 def heed(findings: list[Finding], leakage: Literal["refuse", "report"]) -> None:

@@ -19,8 +19,13 @@ from torch.optim import Optimizer
 
 from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.data.batches import Order, Store
+from mlexpert.data.encode import encode_targets, encode_weights
 from mlexpert.data.examples import Examples, Kind
+from mlexpert.data.finding import Finding
+from mlexpert.data.intake import read
+from mlexpert.data.leakage import audit
 from mlexpert.data.schema import Schema, describe
+from mlexpert.data.splits import Splits, split
 from mlexpert.data.tokenizer import SMALL, Vocabulary
 from mlexpert.errors import InputError
 from mlexpert.training.method import Method, Task
@@ -59,10 +64,14 @@ class Parts:
         schedule: Maps the fraction of training done, in [0, 1], to a factor on the learning rate.
         decide: Turns logits into probabilities and decisions; fitted on validation after training.
         evaluate: Maps validation logits (N, K), targets (N,) or (N, K), and the rows' weights (N,)
-            or None to scalars for the learning curves.
+            or None to scalars for the learning curves. None: there are no such logits, and the
+            method's `examine` scores validation by itself.
         monitor: The scalar, lower being better, by which the best epoch is chosen and training
             stops early.
         order: Draws the rows of an epoch; see `mlexpert.data.batches.Order`. None: a permutation.
+        epoch_rows: Rows that `order` draws for an epoch, where that are not all of them.
+        batch_tokens: Most tokens of a batch, padding included, in place of a number of rows: long
+            rows then come few at a time. None: `batch_size` rows.
         stages: Further stretches of training on the same rows, after the first; each is a task of
             its own to the method.
         resample: Returns other training rows in place of the encoded ones, given the schema and the
@@ -77,9 +86,11 @@ class Parts:
     optimizer: Optimizer
     schedule: Callable[[float], float]
     decide: DecisionRule
-    evaluate: Callable[[Tensor, Tensor, Tensor | None], dict[str, float]]
+    evaluate: Callable[[Tensor, Tensor, Tensor | None], dict[str, float]] | None
     monitor: str = "calibrated_log_loss"
     order: Order | None = None
+    epoch_rows: int | None = None
+    batch_tokens: int | None = None
     stages: tuple[Stage, ...] = ()
     resample: Callable[[Data, Schema, int], Data] | None = None
     given_task: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -109,8 +120,8 @@ class Recipe:
 
     name: ClassVar[str]
     version: ClassVar[int]
-    objective: ClassVar[Literal["classes", "values"]] = "classes"
-    """What is predicted of a row: classes or labels, or a number."""
+    objective: ClassVar[Literal["classes", "values", "sequences"]] = "classes"
+    """What is predicted of a row: classes or labels, a number, or a sequence."""
     kinds: ClassVar[tuple[Kind, ...]] = ("image", "text", "tabular")
     """The kinds of inputs that it takes."""
     vocabulary: ClassVar[Vocabulary] = SMALL
@@ -227,6 +238,29 @@ class Recipe:
         """Return the data as this recipe reads them: for most, as they are."""
         return ds
 
+    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+        """Return a user's data as examples, undivided or by the user's own split.
+
+        Args:
+            ds: The data.
+            roles: The arguments of `fit` that name columns.
+        """
+        assert self.objective != "sequences", "recipes of sequences read their data themselves"
+        return read(ds, objective=self.objective, **roles)
+
+    def divide(self, parts: Mapping[str, Examples]) -> Splits:
+        """Return train, validation and a sealed test, of which the user may have brought some."""
+        return split(parts, validation=self.validation, test=self.test, seed=self.seed)
+
+    def audit(self, splits: Splits) -> list[Finding]:
+        """Return what was found when train was compared with what it is judged by."""
+        return audit(splits)
+
+    def encode(self, network: Network, examples: Examples, schema: Schema) -> Data:
+        """Return rows as the trainer takes them."""
+        targets = encode_targets(examples.targets, schema)
+        return Data(network.encode(examples), targets, encode_weights(examples.weights))
+
     def describe(self, train: Examples) -> Schema:
         """Return what is known of the training rows, and may be built upon."""
         return describe(train, self.vocabulary)
@@ -250,7 +284,9 @@ class Recipe:
             rows: They, and those of validation.
         """
         assert self.epochs is not None, "a recipe is settled before it trains"
-        first = Stage(self.epochs, parts.optimizer, parts.schedule, parts.order)
+        first = Stage(
+            self.epochs, parts.optimizer, parts.schedule, parts.order, rows=parts.epoch_rows
+        )
         counts = torch.tensor(schema.class_counts)
         return tuple(
             Stretch(

@@ -80,11 +80,12 @@ def test_gdumb_trains_on_a_balanced_sample_and_begins_its_optimiser_anew(tmp_pat
 
 def stretches(fitted: Any) -> Any:
     """What the recipe would train on if all its rows were the validation rows."""
-    from mlexpert.assembly import _encode, _tasks
+    from mlexpert.assembly import _tasks
     from mlexpert.recipe import Encoded
 
     (held,) = fitted._held.validation
-    data, tasks = _encode(fitted.parts, held, fitted.schema), _tasks(held)
+    network = fitted.parts.network
+    data, tasks = fitted.recipe.encode(network, held, fitted.schema), _tasks(held)
     rows = Encoded(data, data, tasks, tasks)
     return fitted.recipe.stretches(fitted.parts, fitted.schema, rows)
 

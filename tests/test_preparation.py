@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 import torch
 
-from mlexpert.assembly import encode_weights, read_folds_for
+from mlexpert.assembly import read_folds_for
+from mlexpert.data.encode import encode_weights
 from mlexpert.data.encode import encode_targets
 from mlexpert.errors import InputError
 from mlexpert.preparation import Prepared, Roles, prepare, prepare_folds

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from mlexpert.data.images import Images
+from mlexpert.data.token_budget import cut_by_tokens
 from mlexpert.errors import RunError
 
 Order = Callable[[Tensor, float, torch.Generator], Tensor]
 """Maps targets (N,) or (N, K), the fraction of training done when the epoch starts and a generator
-on the CPU to the rows (N,) of the epoch, some of which may come more than once. Nothing else may be
-drawn from: every process has to draw the same."""
+on the CPU to the rows (N,) of the epoch, some of which may come more than once; where an epoch is
+said to be of other rows than all, to as many as that. Nothing else may be drawn from: every process
+has to draw the same."""
 
 Rows = tuple[Tensor, Tensor, Tensor]  # inputs, targets (B,), index (B,)
 
@@ -170,8 +172,16 @@ def epoch_order(num_rows: int, *, seed: int, epoch: int) -> Tensor:
     return torch.randperm(num_rows, generator=_generator(seed, epoch))
 
 
-def drawn_order(order: Order, targets: Tensor, progress: float, *, seed: int, epoch: int) -> Tensor:
-    """Return the rows (N,) that `order` draws, of seed and epoch alone.
+def drawn_order(
+    order: Order,
+    targets: Tensor,
+    progress: float,
+    *,
+    seed: int,
+    epoch: int,
+    rows: int | None = None,
+) -> Tensor:
+    """Return the rows that `order` draws, of seed and epoch alone.
 
     Args:
         order: What draws them.
@@ -179,23 +189,25 @@ def drawn_order(order: Order, targets: Tensor, progress: float, *, seed: int, ep
         progress: Fraction of training done, in [0, 1).
         seed: Of the run.
         epoch: From 0.
+        rows: How many it has to draw; None: N.
 
     Raises:
-        RunError: If it does not draw N rows of those that there are.
+        RunError: If it does not draw as many rows, of those that there are.
     """
-    rows = order(targets.cpu(), progress, _generator(seed, epoch))
+    drawn = order(targets.cpu(), progress, _generator(seed, epoch))
     count = len(targets)
-    if rows.shape != (count,) or rows.dtype != torch.int64:
+    wanted = count if rows is None else rows
+    if drawn.shape != (wanted,) or drawn.dtype != torch.int64:
         raise RunError(
-            f"The order of an epoch is {tuple(rows.shape)} of {rows.dtype}; it has to be as many "
-            f"row numbers (int64) as there are training rows, ({count},)."
+            f"The order of an epoch is {tuple(drawn.shape)} of {drawn.dtype}; it has to be as many "
+            f"row numbers (int64) as an epoch has rows, ({wanted},)."
         )
-    if int(rows.min()) < 0 or int(rows.max()) >= count:
+    if int(drawn.min()) < 0 or int(drawn.max()) >= count:
         raise RunError(
-            f"The order of an epoch has rows {int(rows.min())} to {int(rows.max())}, and the "
+            f"The order of an epoch has rows {int(drawn.min())} to {int(drawn.max())}, and the "
             f"{count} training rows are 0 to {count - 1}."
         )
-    return rows
+    return drawn
 
 
 def _generator(seed: int, epoch: int) -> torch.Generator:
@@ -215,7 +227,13 @@ def cut(order: Tensor, batch_size: int) -> list[Tensor]:
 
 
 def epoch_cuts(
-    store: Store, batch_size: int, *, seed: int, epoch: int, order: Tensor | None = None
+    store: Store,
+    batch_size: int,
+    *,
+    seed: int,
+    epoch: int,
+    order: Tensor | None = None,
+    batch_tokens: int | None = None,
 ) -> list[Tensor]:
     """Return an epoch's global batches, of seed and epoch alone: it can be resumed anywhere.
 
@@ -228,12 +246,17 @@ def epoch_cuts(
         seed: Of the run.
         epoch: From 0.
         order: (N,) the rows to visit, some more than once perhaps. None: each once, at random.
+        batch_tokens: Most tokens of a batch, padding included, in place of `batch_size`; see
+            `token_budget.cut_by_tokens`.
     """
     if order is None:
         order = epoch_order(len(store), seed=seed, epoch=epoch)
     lengths = row_lengths(store)
     if lengths is None:
         return cut(order, batch_size)
+    if batch_tokens is not None:
+        cuts = cut_by_tokens(order, lengths, batch_tokens)
+        return [cuts[number] for number in epoch_order(len(cuts), seed=seed, epoch=epoch)]
     windows = order.split(WINDOW * batch_size)
     alike = torch.cat([rows[lengths[rows].argsort(stable=True)] for rows in windows])
     cuts = cut(alike, batch_size)

@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 from scipy import sparse
 
-from mlexpert.data.examples import Examples, Objective
+from mlexpert.data.examples import SEQUENCES, Examples, Objective
 from mlexpert.data.stratify import count_units
 from mlexpert.errors import InputError
 
@@ -35,11 +35,11 @@ def number_labels(
     """
     import pandas as pd
 
-    for name, part in parts.items():
-        if part.targets is None:
-            raise InputError(f"{name!r} has no targets to learn from: name the column with target=")
     objective = next(iter(parts.values())).objective
-    if objective == "regression":
+    for name, part in parts.items():
+        if part.targets is None and objective not in ("tokens", "forecast"):
+            raise InputError(f"{name!r} has no targets to learn from: name the column with target=")
+    if objective == "regression" or objective in SEQUENCES:
         return {name: sparse.csr_matrix((len(part), 0)) for name, part in parts.items()}, []
     # As objects, so that joining parts of different types changes no label.
     joined = np.concatenate([np.asarray(part.targets).astype(object) for part in parts.values()])
@@ -175,7 +175,7 @@ def absent_labels(
     Raises:
         InputError: If train has one class only, or lacks a label that another part has.
     """
-    if objective == "regression":
+    if objective == "regression" or objective in SEQUENCES:
         return {}
     counts = {
         name: np.bincount(held.indices, minlength=len(labels)) for name, held in present.items()

@@ -148,6 +148,11 @@ def encode_targets(targets: np.ndarray | None, schema: Schema) -> Tensor:
     return out
 
 
+def encode_weights(weights: np.ndarray | None) -> Tensor | None:
+    """Return weights (N,) of mean 1, so that a learning rate means what it does without them."""
+    return None if weights is None else torch.from_numpy((weights / weights.mean()).astype("f4"))
+
+
 def _codes(labels: np.ndarray, schema: Schema) -> np.ndarray:
     """Return the indices (N,) of labels (N,) among the classes."""
     index = {(isinstance(label, str), label): k for k, label in enumerate(schema.classes)}

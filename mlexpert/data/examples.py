@@ -10,14 +10,23 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-Kind = Literal["image", "text", "tabular"]
+Kind = Literal["image", "text", "tabular", "series", "words", "frame"]
 Part = Literal["train", "validation", "test"]
-Objective = Literal["classification", "multilabel", "regression"]
-"""What is predicted of a row: one of K classes, any of K labels, or a number."""
+Objective = Literal[
+    "classification", "multilabel", "regression", "tokens", "tags", "transduction", "forecast"
+]
+"""What is predicted of a row: one of K classes, any of K labels, a number; or a sequence: the next
+token at every place, a tag for each word, another sequence, or the values to come."""
+SEQUENCES: tuple[Objective, ...] = ("tokens", "tags", "transduction", "forecast")
+"""Objectives whose answer to a row is a sequence."""
 MEANS = {
     "classification": "one label a row",
     "multilabel": "sets of labels",
     "regression": "numbers",
+    "tokens": "texts to go on with",
+    "tags": "a tag for each word",
+    "transduction": "another sequence",
+    "forecast": "the values to come",
 }
 """How messages speak of the targets of an objective."""
 

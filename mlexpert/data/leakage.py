@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mlexpert.data.coverage import listed
+from mlexpert.data.examples import SEQUENCES
 from mlexpert.data.finding import SHOWN, Finding, Severity
 from mlexpert.data.fingerprint import number_rows
 from mlexpert.data.overlap import shared_groups, shared_rows, time_order
@@ -28,7 +29,13 @@ from mlexpert.data.strata import NUM_BINS, quantile_bins
 
 __all__ = ["Finding", "Severity", "audit"]
 
-_TARGET = {"classification": "label", "multilabel": "set of labels", "regression": "number"}
+_TARGET = {
+    "classification": "label",
+    "multilabel": "set of labels",
+    "regression": "number",
+    "tags": "tags",
+    "transduction": "target",
+}
 """What a row is said to have."""
 
 
@@ -76,6 +83,9 @@ def _repeated(digests: np.ndarray) -> np.ndarray:
 
 
 def _conflicts(splits: Splits) -> Finding:
+    if splits.train.targets is None:
+        message = "not applicable: rows have no labels"
+        return Finding("conflicting labels", "skipped", message)
     contents = number_rows(splits.digests["train"])[0]
     numbers = _numbers(splits)
     target = _TARGET[splits.train.objective]
@@ -108,6 +118,8 @@ def _numbers(splits: Splits) -> np.ndarray:
 def _coverage(splits: Splits) -> Iterator[Finding]:
     if splits.train.objective == "regression":
         yield Finding("classes", "skipped", "not applicable: numbers are predicted")
+    if splits.train.objective in SEQUENCES:
+        yield Finding("classes", "skipped", "not applicable: sequences are predicted")
     for part, missing in splits.absent.items():
         check = f"classes in {part}"
         if not missing:
@@ -180,6 +192,8 @@ def _telling(splits: Splits, seed: int) -> Finding:
 
 def _order(splits: Splits) -> Finding:
     objective = splits.train.objective
+    if objective in SEQUENCES:
+        return Finding("row order", "skipped", "not applicable: sequences are predicted")
     if objective == "regression":
         numbers = quantile_bins(np.asarray(splits.train.targets), NUM_BINS)
     else:

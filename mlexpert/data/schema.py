@@ -10,6 +10,7 @@ import numpy as np
 
 from mlexpert.data.examples import Examples, Kind, Objective
 from mlexpert.data.label_sets import labels_in
+from mlexpert.data.sequence_stats import TimelineStats, WordStats
 from mlexpert.data.tokenizer import SMALL, Vocabulary, count_tokens, train_tokenizer
 from mlexpert.errors import InputError
 
@@ -108,6 +109,10 @@ class Schema:
     image: ImageStats | None = None
     text: TextStats | None = None
     columns: tuple[Column, ...] = ()
+    words: WordStats | None = None
+    target_text: TextStats | None = None
+    """Of targets that are texts themselves."""
+    timeline: TimelineStats | None = None
 
     @property
     def num_classes(self) -> int:
@@ -246,6 +251,14 @@ def _categorical(name: str, series: pd.Series) -> Categorical:
     return Categorical(name, categories, float(series.isna().mean()))
 
 
+_PLAIN: dict[str, type] = {
+    "words": WordStats,
+    "target_text": TextStats,
+    "timeline": TimelineStats,
+}
+"""Descriptions that hold nothing but plain values, by the schema's field."""
+
+
 def schema_to_json(schema: Schema) -> dict[str, Any]:
     """Return a schema as plain dicts and lists, which `schema_from_json` reads."""
     columns = [
@@ -258,6 +271,10 @@ def schema_to_json(schema: Schema) -> dict[str, Any]:
         "values": None if schema.values is None else vars(schema.values),
         "image": None if schema.image is None else _plain_image(schema.image),
         "text": None if schema.text is None else vars(schema.text),
+        **{
+            name: None if (value := getattr(schema, name)) is None else vars(value)
+            for name in _PLAIN
+        },
         "columns": columns,
     }
     return {key: _as_lists(value) for key, value in plain.items()}
@@ -284,6 +301,9 @@ def schema_from_json(plain: dict[str, Any]) -> Schema:
             fields["values"] = ValueStats(**fields["values"])
         fields["image"] = None if plain["image"] is None else ImageStats(**fields["image"])
         fields["text"] = None if plain["text"] is None else TextStats(**fields["text"])
+        for name, form in _PLAIN.items():
+            if plain.get(name) is not None:
+                fields[name] = form(**fields[name])
         return Schema(**fields)
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"this is not the description of a schema: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from mlexpert.data.examples import Examples
+from mlexpert.data.examples import SEQUENCES, Examples
 from mlexpert.data.stratify import count_units
 
 NUM_BINS = 10
@@ -13,6 +13,7 @@ STRATIFIED = {
     "classification": "stratified by class",
     "multilabel": "stratified by the rarest label of a row",
     "regression": "stratified by quantiles of the target",
+    **dict.fromkeys(SEQUENCES, "at random"),
 }
 """How a division speaks of its strata."""
 
@@ -38,6 +39,8 @@ def strata(
     if rows.objective == "classification":
         codes = np.unique(present.indices, return_inverse=True)[1]
         return codes if rows.tasks is None else _by_task(codes, rows.tasks, units, num_parts)
+    if rows.objective in SEQUENCES:
+        return np.zeros(len(rows), dtype=np.int64)
     if rows.objective == "multilabel":
         codes = rarest_labels(present)
     else:

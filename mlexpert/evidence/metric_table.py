@@ -57,6 +57,20 @@ METRICS = {
     "r2": About("R²", "higher"),
     "mean_error": About("Mean error (bias)", "zero", in_unit=True),
     "rmse_of_mean": About("RMSE of predicting the mean", None, in_unit=True),
+    "loss": About("Loss (nats a token)", "lower"),
+    "bits_per_byte": About("Bits per byte", "lower"),
+    "perplexity": About("Perplexity", "lower"),
+    "tag_accuracy": About("Tags that are right", "higher"),
+    "entity_f1": About("F1 of entities", "higher"),
+    "entity_precision": About("Precision of entities", "higher"),
+    "entity_recall": About("Recall of entities", "higher"),
+    "sequence_accuracy": About("Sequences that are right as a whole", "higher"),
+    "token_error_rate": About("Token error rate", "lower"),
+    "forecast_mse": About("Mean squared error, standardised", "lower"),
+    "forecast_mae": About("Mean absolute error, standardised", "lower"),
+    "quantile_loss": About("Quantile loss, standardised", "lower"),
+    "coverage": About("Coverage of the widest interval", None),
+    "mase": About("Error beside the seasonal naive forecast's (MASE)", "lower"),
 }
 """In the report's order."""
 _OTHER_BOUNDS = {
@@ -65,6 +79,14 @@ _OTHER_BOUNDS = {
     "mcc": (-1.0, 1.0),
     "expected_cost": (0.0, np.inf),
     "r2": (-np.inf, 1.0),
+    "loss": (0.0, np.inf),
+    "bits_per_byte": (0.0, np.inf),
+    "perplexity": (1.0, np.inf),
+    "token_error_rate": (0.0, np.inf),
+    "forecast_mse": (0.0, np.inf),
+    "forecast_mae": (0.0, np.inf),
+    "quantile_loss": (0.0, np.inf),
+    "mase": (0.0, np.inf),
 }
 """Of metrics that are neither shares nor in the unit of what is predicted."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlexpert.data.examples import Objective
+from mlexpert.evidence.counted_metrics import CountedPredictions, WeightedCounts
 from mlexpert.evidence.label_metrics import WeightedLabelMetrics
 from mlexpert.evidence.metrics import WeightedMetrics
 from mlexpert.evidence.predictions import (
@@ -33,7 +34,8 @@ def metrics_of(
             multilabel the same, each (N, K); for regression "predictions" (N,) and "targets" (N,)
             in the user's unit. For classification maybe "cost" (K, K), of the true class in rows
             and the decided one in columns, and "uncalibrated" (N, K), probabilities before
-            calibration. Others are not looked at.
+            calibration. For sequences sums (N,) by row; see `counted_metrics`. Others are not
+            looked at.
         train_counts: (K,) training rows of each class; only classification needs them.
 
     Returns:
@@ -59,6 +61,8 @@ def weighted_metrics(predictions: AnyPredictions, train_counts: ArrayLike) -> We
     Raises:
         InputError: If `train_counts` does not have one count per class.
     """
+    if isinstance(predictions, CountedPredictions):
+        return WeightedCounts(predictions)
     if isinstance(predictions, ValuePredictions):
         return WeightedValueMetrics(predictions)
     if isinstance(predictions, LabelPredictions):

@@ -8,8 +8,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlexpert.data.examples import Objective
+from mlexpert.data.examples import SEQUENCES, Objective
 from mlexpert.errors import InputError
+from mlexpert.evidence.counted_metrics import CountedPredictions
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class ValuePredictions:
         return self.predictions - self.targets
 
 
-AnyPredictions = Predictions | LabelPredictions | ValuePredictions
+AnyPredictions = Predictions | LabelPredictions | ValuePredictions | CountedPredictions
 
 
 def predictions_of(objective: Objective, arrays: Mapping[str, np.ndarray]) -> AnyPredictions:
@@ -156,13 +157,16 @@ def predictions_of(objective: Objective, arrays: Mapping[str, np.ndarray]) -> An
 
     Args:
         objective: What was predicted.
-        arrays: "predictions" and "targets" for regression, else "probabilities", "decisions" and
+        arrays: Of sequences what `counted_metrics` counts, "predictions" and "targets" for
+            regression, else "probabilities", "decisions" and
             "targets"; for classification maybe "cost" and "uncalibrated".
 
     Raises:
         InputError: If an array is missing, or is not what the objective needs.
     """
-    made = {
+    if objective in SEQUENCES:
+        return CountedPredictions(objective, arrays)
+    made: type[Predictions] | type[LabelPredictions] | type[ValuePredictions] = {
         "classification": Predictions,
         "multilabel": LabelPredictions,
         "regression": ValuePredictions,

@@ -19,11 +19,12 @@ def description(engine: Engine, plan: Plan, cut: Cut) -> str:
     """Say what trains: processes, precision, and in what pieces."""
     count = engine.processes.count
     pieces = f" in pieces of {cut.size}" if cut.size * count < plan.batch_size else ""
+    rows = f"{plan.batch_size} rows a step{pieces}"
     return ", ".join(
         [
             f"{count} process{'es' if count > 1 else ''} on {engine.device.type}",
             engine.precision,
-            f"{plan.batch_size} rows a step{pieces}",
+            rows if plan.batch_tokens is None else f"at most {plan.batch_tokens:,} tokens a step",
         ]
     )
 

@@ -23,6 +23,7 @@ class Plan:
 
     seed: int
     batch_size: int
+    batch_tokens: int | None = None
     microbatch: int | Literal["auto"] | None = None
     patience: int = 0
     clip_norm: float = 0.0
@@ -70,6 +71,7 @@ class Stage:
             that a later stage has too keeps what it gathered until then.
         schedule: Maps the fraction of the stage done, in [0, 1], to a factor on the learning rate.
         order: Draws the rows of an epoch; None: a permutation.
+        rows: Rows that `order` draws for an epoch; None: as many as there are.
         frozen: Modules that take no gradient and stay in eval mode. What the optimiser does not
             hold takes no gradient either.
         evaluate: Scores validation after an epoch; None: as the recipe's other stages.
@@ -81,6 +83,7 @@ class Stage:
     order: Order | None = None
     frozen: tuple[nn.Module, ...] = ()
     evaluate: Evaluate | None = None
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,14 +95,14 @@ class Stretch:
         train: Rows to train on; where the stretch before has the very same object, they are on the
             device already and the batch is cut as it was.
         validation: Rows that are scored after every epoch; of all tasks so far, perhaps.
-        evaluate: Scores them.
+        evaluate: Scores them; None leaves that to the method's `examine`.
         stage: How it is trained.
     """
 
     task: Task
     train: Data
     validation: Data
-    evaluate: Evaluate
+    evaluate: Evaluate | None
     stage: Stage
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlexpert.data.batches import batches
+from mlexpert.data.batches import batches, row_lengths
 from mlexpert.data.ledger import default_home
+from mlexpert.data.token_budget import rows_within
 from mlexpert.errors import RunError
 from mlexpert.training.activation_checkpointing import checkpoint_blocks, uncheckpoint
 from mlexpert.training.arithmetic import choose_arithmetic
@@ -216,7 +217,11 @@ def free_for_training(model: nn.Module, engine: Engine) -> int:
 
 def longest_batch(train: Data, plan: Plan, engine: Engine) -> Batch:
     """Return this process's share of a global batch, of the rows that need most memory."""
-    rows = train.store.longest(-(-plan.batch_size // engine.processes.count))
+    count = plan.batch_size
+    lengths = row_lengths(train.store)
+    if plan.batch_tokens is not None and lengths is not None:  # the longest bucket's batch
+        count = min(len(lengths), rows_within(int(lengths.max()), plan.batch_tokens))
+    rows = train.store.longest(-(-count // engine.processes.count))
     ((inputs, targets, index),) = batches(train.store, train.targets, [rows])
     return Batch(inputs.to(engine.device), targets, index, train.weights_of(index))
 

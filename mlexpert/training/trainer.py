@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.blocks.layers.image_views import one_view
-from mlexpert.data.batches import Store, batches, cut, drawn_order, epoch_cuts
+from mlexpert.data.batches import Store, batches, cut, drawn_order, epoch_cuts, row_lengths
+from mlexpert.data.token_budget import num_batches
 from mlexpert.errors import InputError
 from mlexpert.training.average import WeightAverage
 from mlexpert.training.checkpoint_clock import CheckpointClock
@@ -224,12 +225,26 @@ class Trainer:
         order = None
         if stage.order is not None:
             progress = (epoch - self.at.begun) / stage.epochs
-            order = drawn_order(stage.order, train.targets, progress, seed=seed, epoch=epoch)
-        return epoch_cuts(train.store, self.plan.batch_size, seed=seed, epoch=epoch, order=order)
+            order = drawn_order(
+                stage.order, train.targets, progress, seed=seed, epoch=epoch, rows=stage.rows
+            )
+        tokens = self.plan.batch_tokens
+        return epoch_cuts(
+            train.store,
+            self.plan.batch_size,
+            seed=seed,
+            epoch=epoch,
+            order=order,
+            batch_tokens=tokens,
+        )
 
     def _steps_of(self, stretch: Stretch) -> int:
         """Return the steps that a task takes if it is not ended early."""
-        cuts = cut(torch.empty(len(stretch.train.targets)), self.plan.batch_size)
+        lengths, tokens = row_lengths(stretch.train.store), self.plan.batch_tokens
+        if lengths is not None and tokens is not None:
+            return stretch.stage.epochs * num_batches(lengths, tokens)
+        rows = stretch.stage.rows or len(stretch.train.targets)
+        cuts = cut(torch.empty(rows), self.plan.batch_size)
         if self.engine.is_sharded and min(map(len, cuts)) < self.processes.count:
             raise InputError(
                 f"A last batch of {min(map(len, cuts))} rows is not enough for each of "
@@ -286,15 +301,10 @@ class Trainer:
         monitor = self.plan.monitor
         averaged = self.average.in_place() if self.average is not None else nullcontext()
         with averaged, self.phases("evaluation"):
-            with one_view(self.model):
-                logits, targets = self.logits(validation.store), validation.targets.cpu()
-            weights = None if validation.weights is None else validation.weights.cpu()
+            scored = self._judge(validation) if self.stretch.evaluate is not None else {}
+            found = self.method.examine(self.model.eval(), self._rows_of(validation))
             # One process judges for all: a last bit that differs must not part their ways.
-            evaluate = self.stretch.evaluate
-            found = self.method.examine(self.model, self._rows_of(validation))
-            scores, over = self.processes.first_does(
-                lambda: (evaluate(logits, targets, weights) | found.scores, found.over)
-            )
+            scores, over = self.processes.first_does(lambda: (scored | found.scores, found.over))
             if not math.isfinite(scores[monitor]):
                 what, at = f"Validation {monitor}", (self.at.step, self.at.epoch)
                 raise not_finite(what, *at, "at the epoch's end", self.folder)
@@ -311,6 +321,15 @@ class Trainer:
             say_over(over, self.at.epoch, self.folder)
         self.at.done = bool(over) or 0 < self.plan.patience <= self.at.stale
         return scores
+
+    def _judge(self, validation: Data) -> dict[str, float]:
+        """Return the scores of the model's logits of validation."""
+        evaluate = self.stretch.evaluate
+        assert evaluate is not None, "asked for where there are logits"
+        with one_view(self.model):
+            logits, targets = self.logits(validation.store), validation.targets.cpu()
+        weights = None if validation.weights is None else validation.weights.cpu()
+        return self.processes.first_does(lambda: evaluate(logits, targets, weights))
 
     def _where(self) -> dict[str, float]:
         """Return where training stands, as rows of the record say it."""
