@@ -107,7 +107,7 @@ class AdversarialRecipe(NetworkRecipe):
 
     def network(self, schema: Schema) -> Network:
         """Return the network; of small grey images two strided convolutions."""
-        if not self._by_strides(schema):
+        if not self.is_strided(schema):
             return super().network(schema)
         return image_network(schema, backbone="strided", image_size=self.image_size)
 
@@ -155,7 +155,8 @@ class AdversarialRecipe(NetworkRecipe):
             monitor=ROBUST,
         )
 
-    def _by_strides(self, schema: Schema) -> bool:
+    def is_strided(self, schema: Schema) -> bool:
+        """Tell whether the network is the one for small grey images."""
         stats = schema.image
         is_small = (
             stats is not None and stats.channels == 1 and max(stats.height, stats.width) <= 64
@@ -163,7 +164,7 @@ class AdversarialRecipe(NetworkRecipe):
         return is_small and self.backbone == "auto" and self.depth is None
 
     def _by_sgd(self, schema: Schema) -> bool:
-        is_plain = self._by_strides(schema) or self.backbone == "mlp"
+        is_plain = self.is_strided(schema) or self.backbone == "mlp"
         return schema.kind == "image" and not is_plain
 
     def _of_colours(self) -> float:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from mlexpert.data.examples import SEQUENCES
 from mlexpert.data.nearest import did_you_mean
 from mlexpert.evidence.class_guardrails import class_guardrails, prior_loss
 from mlexpert.evidence.label_guardrails import label_guardrails, label_prior_loss
 from mlexpert.evidence.metric_table import METRICS, in_words, is_met, requirement
 from mlexpert.evidence.record import PartRecord, RunRecord
 from mlexpert.evidence.robustness_headlines import ROBUST, robust_criterion, robust_verdicts
+from mlexpert.evidence.sequence_guardrails import sequence_guardrails
 from mlexpert.evidence.value_guardrails import value_guardrails
 from mlexpert.evidence.verdict import Verdict, answer
 
@@ -25,12 +27,14 @@ _LOSS = {
     "classification": ("log_loss", "log loss"),
     "multilabel": ("log_loss", "log loss"),
     "regression": ("squared_error", "squared error (of standardised targets)"),
+    **dict.fromkeys(SEQUENCES, ("loss", "loss")),
 }
 """What training lowers, by objective: its name in the history, and in words."""
 _GUARDRAILS = {
     "classification": class_guardrails,
     "multilabel": label_guardrails,
     "regression": value_guardrails,
+    **dict.fromkeys(SEQUENCES, sequence_guardrails),
 }
 
 
@@ -124,7 +128,10 @@ def _gap(record: RunRecord) -> Verdict:
     if np.isnan(train):
         train = _at(record, ("train", "loss"), best["epoch"])
     validation = _at(record, ("validation", loss), best["epoch"])
-    start = _loss_of_guessing(record, part)
+    if record.objective in SEQUENCES:
+        start = _first(record, loss)
+    else:
+        start = _loss_of_guessing(record, part)
     if np.isnan(train) or np.isnan(validation) or np.isnan(start) or start <= train:
         return Verdict(question, "not measured", "the losses were not recorded", required)
     if train > validation:
@@ -148,6 +155,15 @@ def _loss_of_guessing(record: RunRecord, part: PartRecord[Any]) -> float:
     if not values.get("std"):
         return np.nan
     return float(np.mean(((part.predictions.targets - values["mean"]) / values["std"]) ** 2))
+
+
+def _first(record: RunRecord, loss: str) -> float:
+    """Return the loss after the first epoch on validation: what there was to fall from, at least.
+
+    Sequences have no prior that guesses; an untrained model's loss is not recorded.
+    """
+    values = record.curve("validation", loss)[1]
+    return float(values[0]) if len(values) > 1 else np.nan
 
 
 def _at(record: RunRecord, where: tuple[str, str], epoch: float) -> float:

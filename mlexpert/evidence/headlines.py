@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlexpert.data.examples import SEQUENCES
 from mlexpert.evidence.metric_table import quantity
 from mlexpert.evidence.predictions import (
     LabelPredictions,
@@ -15,6 +16,7 @@ from mlexpert.evidence.predictions import (
     positive_class,
 )
 from mlexpert.evidence.record import PartRecord, RunRecord
+from mlexpert.evidence.sequence_words import sequence_headline, sequence_notes
 
 
 def headline(record: RunRecord, shown: PartRecord[Any]) -> str:
@@ -23,6 +25,7 @@ def headline(record: RunRecord, shown: PartRecord[Any]) -> str:
         "classification": _of_classes,
         "multilabel": _of_labels,
         "regression": _of_values,
+        **dict.fromkeys(SEQUENCES, sequence_headline),
     }
     return say[record.objective](record, shown)
 
@@ -33,6 +36,7 @@ def note(name: str, record: RunRecord, shown: PartRecord[Any]) -> str:
         "classification": _class_notes,
         "multilabel": _label_notes,
         "regression": _value_notes,
+        **dict.fromkeys(SEQUENCES, sequence_notes),
     }
     return notes[record.objective](record, shown)[name]
 

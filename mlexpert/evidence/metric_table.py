@@ -57,7 +57,7 @@ METRICS = {
     "r2": About("R²", "higher"),
     "mean_error": About("Mean error (bias)", "zero", in_unit=True),
     "rmse_of_mean": About("RMSE of predicting the mean", None, in_unit=True),
-    "loss": About("Loss (nats a token)", "lower"),
+    "loss": About("Loss", "lower"),
     "bits_per_byte": About("Bits per byte", "lower"),
     "perplexity": About("Perplexity", "lower"),
     "tag_accuracy": About("Tags that are right", "higher"),

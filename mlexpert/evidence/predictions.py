@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -166,7 +167,7 @@ def predictions_of(objective: Objective, arrays: Mapping[str, np.ndarray]) -> An
     """
     if objective in SEQUENCES:
         return CountedPredictions(objective, arrays)
-    made: type[Predictions] | type[LabelPredictions] | type[ValuePredictions] = {
+    made: Any = {
         "classification": Predictions,
         "multilabel": LabelPredictions,
         "regression": ValuePredictions,

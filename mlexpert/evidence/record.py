@@ -67,6 +67,7 @@ class RunRecord:
         importance: `importance.json`: what shuffling each column costs, or None.
         folds: The run of each fold, of an ensemble that was fitted on several.
         attacks: What attacks left standing: of the trained threat first, test before validation.
+        sequences: `sequences.json`: what a model of sequences shows of its answers.
         missing: Names of files that are not there or cannot be read, with the reason.
     """
 
@@ -85,6 +86,7 @@ class RunRecord:
     importance: Mapping[str, Any] | None = None
     folds: tuple[RunRecord, ...] = ()
     attacks: tuple[AttackRecord, ...] = ()
+    sequences: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def objective(self) -> Objective:
@@ -158,6 +160,7 @@ def read_run(run_dir: Path) -> RunRecord:
         importance=_read_importance(path, missing),
         folds=_read_folds(path, run, missing),
         attacks=read_attacks(path, run, missing),
+        sequences=read_json(path, "sequences.json", missing, needed=False) or {},
     )
 
 

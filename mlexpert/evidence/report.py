@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlexpert.data.examples import MEANS, SEQUENCES
 from mlexpert.data.ledger import Ledger
 from mlexpert.errors import RunError
 from mlexpert.evidence import class_sections, sections
@@ -19,6 +20,7 @@ from mlexpert.evidence.page import NOTHING, environment, write_page
 from mlexpert.evidence.plots import FEWEST_ROWS
 from mlexpert.evidence.record import PartRecord, RunRecord, read_run
 from mlexpert.evidence.robustness_sections import robustness
+from mlexpert.evidence.sequence_sections import answers
 from mlexpert.evidence.subgroup_section import subgroups
 from mlexpert.evidence.summaries import summary
 from mlexpert.evidence.training_sections import training
@@ -138,12 +140,15 @@ _OUTCOME = {
     "classification": {"classes": "Classes", "probabilities": "Probabilities"},
     "multilabel": {"labels": "Labels", "probabilities": "Probabilities"},
     "regression": {"predictions": "Predictions"},
+    **{objective: {"answers": "Answers"} for objective in SEQUENCES},
 }
 """Sections about what was predicted, by objective."""
 
 
 def _outcome(record: RunRecord, shown: PartRecord[Any]) -> dict[str, Any]:
     """Return what the sections of `_OUTCOME` say."""
+    if record.objective in SEQUENCES:
+        return {"answers": answers(record)}
     if record.objective == "regression":
         return {"numbers": values(shown)}
     if record.objective == "multilabel":
@@ -165,5 +170,6 @@ def _task(record: RunRecord) -> str:
         "classification": f"{number} classes",
         "multilabel": f"any of {number} labels",
         "regression": "a number",
+        **{objective: MEANS[objective] for objective in SEQUENCES},
     }
     return f"{record.run['schema'].get('kind', 'unknown')} rows, {what[record.objective]}"

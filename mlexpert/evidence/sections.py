@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from mlexpert.data.examples import SEQUENCES
 from mlexpert.evidence import plots
 from mlexpert.evidence.metric_table import METRICS, in_words
 from mlexpert.evidence.record import RunRecord
@@ -23,6 +24,10 @@ _LOSS_CURVES = {
     "train": ("train", "loss", "train"),
     "validation": ("validation", "log_loss", "validation"),
     "calibrated": ("validation", "calibrated_log_loss", "validation-"),
+}
+_SEQUENCE_LOSS = {
+    "train": ("train", "loss", "train"),
+    "validation": ("validation", "loss", "validation"),
 }
 _CURVES = {
     "classification": {
@@ -46,6 +51,24 @@ _CURVES = {
             "validation": ("validation", "squared_error", "validation"),
         },
         "R²": {"validation": ("validation", "r2", "validation")},
+    },
+    "tokens": {"loss": _SEQUENCE_LOSS},
+    "tags": {
+        "loss": _SEQUENCE_LOSS,
+        "share or F1": {
+            "tags right": ("validation", "tag_accuracy", "validation"),
+            "entity F1": ("validation", "entity_f1", "validation-"),
+        },
+    },
+    "transduction": {
+        "loss": _SEQUENCE_LOSS,
+        "sequences right": {"validation": ("validation", "sequence_accuracy", "validation")},
+    },
+    "forecast": {
+        "loss": _SEQUENCE_LOSS,
+        "squared error, standardised": {
+            "validation": ("validation", "forecast_mse", "validation"),
+        },
     },
 }
 """Figures by objective: what each is of, and its lines as label to split, metric and colour."""
@@ -133,12 +156,23 @@ def data(record: RunRecord) -> dict[str, Any]:
     }
 
 
+_MAIN = {
+    "classification": "balanced_accuracy",
+    "multilabel": "micro_f1",
+    "regression": "rmse",
+    "tokens": "loss",
+    "tags": "tag_accuracy",
+    "transduction": "sequence_accuracy",
+    "forecast": "forecast_mse",
+}
+"""What an opening of the test split is summed up by."""
+
+
 def openings(record: RunRecord) -> dict[str, Any]:
     """Return the openings of the test split, by this run and by others."""
     own = {one.get("number") for one in record.openings}
     entries = [{"entry": entry, "own": entry.number in own} for entry in record.ledger]
-    main = {"classification": "balanced_accuracy", "multilabel": "micro_f1", "regression": "rmse"}
-    name = main[record.objective]
+    name = _MAIN[record.objective]
     results = [
         {
             "number": one.get("number"),
@@ -173,7 +207,7 @@ def _class_counts(record: RunRecord, facts: Mapping[str, Any]) -> dict[str, np.n
         for split, part in (facts.get("parts") or {}).items()
         if len(part.get("class_counts") or ()) == len(record.train_counts)
     }
-    if record.test:
+    if record.test and record.objective not in SEQUENCES:
         targets = record.test.predictions.targets
         counts["test"] = (
             targets.sum(axis=0)

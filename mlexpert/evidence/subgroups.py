@@ -137,6 +137,7 @@ def _scores(
         labels = LabelPredictions(*(part[mask] for part in parts))
         scored = _chosen(labels, ("micro_f1", "subset_accuracy"))
         return {"labels": float(labels.targets.sum(axis=1).mean()), **scored}
+    assert isinstance(predictions, Predictions), "sequences have no subgroups"
     return _class_scores(predictions, mask, train_counts)
 
 

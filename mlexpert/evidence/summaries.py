@@ -22,12 +22,19 @@ _CARDS = {
         "log_loss",
     ),
     "regression": ("rmse", "mae", "median_absolute_error", "r2", "mean_error", "rmse_of_mean"),
+    "tokens": ("loss", "bits_per_byte", "perplexity"),
+    "tags": ("tag_accuracy", "entity_f1", "entity_precision", "entity_recall"),
+    "transduction": ("sequence_accuracy", "token_error_rate"),
+    "forecast": ("forecast_mse", "forecast_mae", "mase", "quantile_loss", "coverage"),
 }  # fmt: skip
 _STREAM_CARDS = ("balanced_accuracy", "worst_class_recall", "ece")
 """After those of a stream of tasks."""
 _MADE_ROOM = "pr_auc"
 """The card that the robust accuracy takes the place of."""
-_UNBOUNDED = {"log_loss", "expected_cost", "mean_error", "rmse_of_mean"}
+_UNBOUNDED = {
+    "log_loss", "expected_cost", "mean_error", "rmse_of_mean", "loss", "bits_per_byte",
+    "perplexity", "token_error_rate", "forecast_mse", "forecast_mae", "quantile_loss", "mase",
+}  # fmt: skip
 """Metrics without two ends between which a card could show their place."""
 
 
@@ -64,7 +71,7 @@ def summary(record: RunRecord) -> dict[str, Any]:
 
 def _cards(record: RunRecord, shown: PartRecord[Any]) -> tuple[str, ...]:
     """Return the metrics that have a card; where decisions are by cost, that comes first."""
-    usual = _CARDS[record.objective]
+    usual = tuple(name for name in _CARDS[record.objective] if name in shown.metrics)
     return ("expected_cost", *usual) if "expected_cost" in shown.metrics else usual
 
 

@@ -6,8 +6,8 @@ validation rows watches for it after every epoch, and ends training at the best.
 
 Papers: Wong et al. 2020, arXiv:2001.03994, algorithm 3; de Jorge et al. 2022, arXiv:2202.01181,
     equation 6 (N-FGSM).
-Differs from the papers: epsilon and learning rate rise at first; weights are those of the epoch
-with the best robust accuracy on validation.
+Differs from the papers: epsilon and learning rate rise at first; weights are a moving average, of
+the epoch with the best robust accuracy on validation.
 Results: benchmarks/adversarial/results.md
 """
 
@@ -39,6 +39,7 @@ class FastAt(AdversarialRecipe):
 
     name: ClassVar[str] = "adversarial-cls/fast-at"
     version: ClassVar[int] = 1
+    average: ClassVar[float] = 0.995
 
     steps: int = 1
     """Steps of an attack in training: one, which is the idea."""
@@ -59,7 +60,9 @@ class FastAt(AdversarialRecipe):
 
     def settle(self, schema: Schema) -> Self:
         """Fill in the numbers that depend on the data; errors as in the family."""
-        settled = super().settle(schema)
+        rate = 4e-3 if self.lr is None and self.is_strided(schema) else self.lr
+        epochs = 8 if self.epochs is None and self.is_strided(schema) else self.epochs
+        settled = super(FastAt, replace(self, lr=rate, epochs=epochs)).settle(schema)
         assert settled.epsilon is not None, "the family settles it"
         is_wide = schema.kind == "image" and settled.epsilon > WIDE
         noise = self.noise if self.noise is not None else 1.0 if is_wide else 2.0
