@@ -1,0 +1,119 @@
+"""Keys and values of the tokens that attention has seen, in room reserved beforehand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mlexpert.blocks.mixers.masks import attention_mask, positions_of
+
+
+class KvCache(NamedTuple):
+    """What attention keeps of a batch of sequences; M tokens have room.
+
+    Appending writes into the same tensors: of two caches that came from one, only the later is
+    valid. It is meant for generation, without gradients.
+    """
+
+    keys: Tensor
+    """(B, G, M, D), turned by their positions already."""
+    values: Tensor
+    """(B, G, M, D)."""
+    positions: Tensor
+    """(B, M) int64."""
+    real: Tensor
+    """(B, M) bool, False where padding was appended."""
+    following: Tensor
+    """(B,) int64, the position of the token that comes next."""
+    length: int
+    """Columns in use, padding included."""
+    plain: bool
+    """Whether all of them are real and of one document, so that no mask is needed."""
+
+    @classmethod
+    def empty(
+        cls,
+        batch_size: int,
+        num_heads: int,
+        max_length: int,
+        head_size: int,
+        *,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> KvCache:
+        """Return a cache with room for `max_length` tokens of `batch_size` sequences."""
+        shape = (batch_size, num_heads, max_length, head_size)
+        return cls(
+            keys=torch.zeros(shape, device=device, dtype=dtype),
+            values=torch.zeros(shape, device=device, dtype=dtype),
+            positions=torch.zeros(batch_size, max_length, device=device, dtype=torch.long),
+            real=torch.zeros(batch_size, max_length, device=device, dtype=torch.bool),
+            following=torch.zeros(batch_size, device=device, dtype=torch.long),
+            length=0,
+            plain=True,
+        )
+
+    def next_positions(self, num_tokens: int, mask: Tensor | None) -> Tensor:
+        """Return the positions (B, T) of T more tokens; `mask` (B, T) is True at real ones."""
+        if mask is None:
+            steps = torch.arange(num_tokens, device=self.following.device).unsqueeze(0)
+        else:
+            steps = positions_of(mask)
+        return self.following.unsqueeze(1) + steps
+
+    def append(
+        self, keys: Tensor, values: Tensor, *, positions: Tensor, mask: Tensor | None, plain: bool
+    ) -> KvCache:
+        """Return the cache with T more tokens.
+
+        Args:
+            keys: (B, G, T, D).
+            values: (B, G, T, D).
+            positions: (B, T) int64.
+            mask: (B, T), True at real tokens; None where all are.
+            plain: Whether the tokens continue their row without padding or a new document.
+
+        Raises:
+            ValueError: If they have no room.
+        """
+        end = self.length + keys.shape[2]
+        if end > self.keys.shape[2]:
+            raise ValueError(
+                f"the state has room for {self.keys.shape[2]} tokens, and these would be {end}; "
+                "give init_state a larger max_length"
+            )
+        columns = slice(self.length, end)
+        self.keys[:, :, columns] = keys
+        self.values[:, :, columns] = values
+        self.positions[:, columns] = positions
+        self.real[:, columns] = True if mask is None else mask
+        following = positions[:, -1] + 1
+        if mask is not None:
+            column = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+            last = (mask * column).amax(dim=1)  # of each row's last real token, from 1; 0 if none
+            taken = positions.gather(1, (last - 1).clamp(min=0).unsqueeze(1)).squeeze(1) + 1
+            following = torch.where(last > 0, taken, self.following)
+        return self._replace(following=following, length=end, plain=self.plain and plain)
+
+    def recall(
+        self, num_queries: int, *, window: int | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return keys and values up to the last of T queries, and what each query sees of them.
+
+        The queries' own keys have been appended. Where the last is None no mask is needed: a single
+        query sees all that is returned, and several see what stands before them.
+        """
+        end, past = self.length, self.length - num_queries
+        k, v = self.keys[:, :, :end], self.values[:, :, :end]
+        if not self.plain:
+            real, positions = self.real[:, :end], self.positions[:, :end]
+            return k, v, attention_mask(real, positions, causal=True, window=window, past=past)
+        if num_queries == 1:
+            first = 0 if window is None else max(0, end - window)
+            return k[:, :, first:], v[:, :, first:], None
+        if past == 0 and window is None:
+            return k, v, None
+        columns = torch.arange(end, device=k.device).unsqueeze(0)
+        return k, v, attention_mask(None, columns, causal=True, window=window, past=past)

@@ -1,0 +1,43 @@
+"""Rotary positions: queries and keys turn with their position, so attention sees distances.
+
+Paper: Su et al. 2021, arXiv:2104.09864, equation 34.
+Differs from the paper: feature i is paired with feature i + D/2, not with its neighbour. The
+features are learned, so it is the same up to their order, and takes two slices, not a shuffle.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotate(
+    q: Tensor, k: Tensor, positions: Tensor, *, base: float = 10000.0
+) -> tuple[Tensor, Tensor]:
+    """Return queries and keys, turned by their positions.
+
+    Args:
+        q: (B, H, T, D) with D even.
+        k: (B, G, T, D).
+        positions: (B, T) or (1, T), int64.
+        base: The slowest pair of features turns once in 2 pi `base` positions (nearly).
+
+    Returns:
+        Queries and keys in the shapes and types they came in.
+
+    Raises:
+        ValueError: If D is odd.
+    """
+    size = q.shape[-1]
+    if size % 2:
+        raise ValueError(f"rotary positions pair features, but a head has {size}")
+    exponents = torch.arange(0, size, 2, device=q.device, dtype=torch.float32) / size
+    # In fp32 whatever the features are: bf16 knows no odd number above 256.
+    angles = positions.unsqueeze(-1).float() * base**-exponents  # (B, T, D / 2)
+    cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+    return _turn(q, cos.to(q.dtype), sin.to(q.dtype)), _turn(k, cos.to(k.dtype), sin.to(k.dtype))
+
+
+def _turn(features: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = features.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
