@@ -10,16 +10,25 @@ from mlexpert.data.schema import Schema
 from mlexpert.ensemble import Ensemble
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
+from mlexpert.forecast_fitted import FittedForecaster
 from mlexpert.held import Held
+from mlexpert.language_fitted import FittedLanguageModel
 from mlexpert.model_files import CARD
 from mlexpert.model_folder import SavedModel, load_model
 from mlexpert.recipe import Parts, Recipe
 from mlexpert.run_dir import earlier_run
 from mlexpert.sequence_fitted import SequenceFitted
 from mlexpert.sequence_recipe import SequenceRecipe
+from mlexpert.tagging_fitted import FittedTagger
 from mlexpert.training.tracking import RUN
+from mlexpert.transduction_fitted import FittedTransducer
 
-_FORMS: dict[str, type[SequenceFitted]] = {}
+_FORMS: dict[str, type[SequenceFitted]] = {
+    "forecast": FittedForecaster,
+    "tags": FittedTagger,
+    "tokens": FittedLanguageModel,
+    "transduction": FittedTransducer,
+}
 """What a fitted model of each kind of sequence can be asked."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
+from mlexpert.data.series_picture import series_picture
 from mlexpert.predictions import row_losses
 from mlexpert.training.tracking import write_bytes, write_json
 
@@ -29,7 +30,7 @@ def write_worst_examples(
     """Write at most 24 rows with the highest loss into the run folder, the worst first.
 
     `examples.json` says of each its row, what is true and what was decided with which probability,
-    and the row itself: a picture in `examples/`, the beginning of a text, or the first columns.
+    and the row itself: a picture in `examples/` (of a series its lines), the beginning of a text, or the first columns.
 
     Args:
         run_dir: The run folder.
@@ -68,6 +69,10 @@ def _content(run_dir: Path, place: int, row: Examples) -> dict[str, Any]:
         return {"file": name}
     if row.kind == "text":
         return {"text": row.inputs[0][:MOST_LETTERS]}
+    if row.kind == "series":
+        name = f"{PICTURES}/{place:02d}.png"
+        write_bytes(run_dir / name, series_picture(row.inputs[0]))
+        return {"file": name}
     values = row.inputs.iloc[0, :MOST_COLUMNS]
     return {"columns": {str(name): value for name, value in values.items()}}
 

@@ -52,6 +52,18 @@ def texts(rows: int = 120, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame({"message": lines, "label": labels})
 
 
+def series(rows: int = 120, seed: int = 0) -> pd.DataFrame:
+    """Noise of 10 to 30 steps with a slow wave in it ("slow"), or a fast one ("fast")."""
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random(rows) < 0.3, "fast", "slow")
+    waves = [
+        np.sin(np.arange(rng.integers(10, 31)) / (0.6 if label == "fast" else 3))
+        for label in labels
+    ]
+    noisy = [(wave + rng.normal(0, 0.2, len(wave))).astype(np.float32) for wave in waves]
+    return pd.DataFrame({"wave": noisy, "label": labels})
+
+
 def of_kind(kind: str, num_classes: int = 2):
     """Return data of a kind, as `fit` takes it; a third class is half of the most frequent one."""
     if kind == "image":
@@ -60,6 +72,13 @@ def of_kind(kind: str, num_classes: int = 2):
         pixels[third] = pixels[third].swapaxes(1, 2)
         labels[third] = 2
         return pixels, labels
+    if kind == "series":
+        rows = series()
+        if num_classes == 3:
+            third = rows.index[rows["label"] == "slow"][::2]
+            rows.loc[third, "label"] = "other"
+            rows.loc[third, "wave"] = rows.loc[third, "wave"] + 3
+        return rows
     rows = table().rename(columns={"bought": "label"}) if kind == "tabular" else texts()
     if num_classes == 3:
         third = rows.index[rows["label"] == rows["label"].mode()[0]][::2]

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from mlexpert.assembly import read_folds_for
-from mlexpert.data.encode import encode_weights
-from mlexpert.data.encode import encode_targets
+from mlexpert.data.encode import encode_targets, encode_weights
 from mlexpert.errors import InputError
 from mlexpert.preparation import Prepared, Roles, prepare, prepare_folds
 from mlexpert.recipe import Recipe

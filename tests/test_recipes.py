@@ -91,6 +91,9 @@ def rows_on_disk(recipe: Recipe, kind: str, folder: Path) -> tuple[str, list[str
             (folder / f"rows/{label}").mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(folder / f"rows/{label}/{number}.png")
         return "rows", []
+    if kind == "series":
+        ds.to_parquet(folder / "rows.parquet", index=False)
+        return "rows.parquet", ["--target", ds.columns[-1]]
     ds.to_csv(folder / "rows.csv", index=False)
     return "rows.csv", ["--target", ds.columns[-1]]
 

@@ -45,6 +45,34 @@ def warmup_linear(warmup: float = 0.05, *, start: float = 0.01, end: float = 0.0
     return _after_warmup(warmup, start, lambda done: 1.0 + (end - 1.0) * done)
 
 
+def stable_then_linear(hold: float = 0.4, *, warmup: float = 0.0, end: float = 0.0) -> Schedule:
+    """Stay at 1, then fall linearly: training may be cut short anywhere before the fall.
+
+    Paper: Zhai et al. 2022, arXiv:2106.04560, section 3.5 (warm-up, constant rate, cool-down).
+
+    Args:
+        hold: Fraction of training up to which the factor is 1.
+        warmup: Fraction in which it rises from 0.01 before.
+        end: Factor at fraction 1.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        ValueError: If `hold` is outside [0, 1) or below `warmup`.
+    """
+    _check_warmup(warmup)
+    if not warmup <= hold < 1.0:
+        raise ValueError(f"hold is a fraction in [warmup, 1), got {hold}")
+
+    def factor(fraction: float) -> float:
+        if fraction < warmup:
+            return 0.01 + 0.99 * fraction / warmup
+        return 1.0 if fraction <= hold else 1.0 + (end - 1.0) * (fraction - hold) / (1.0 - hold)
+
+    return factor
+
+
 def one_cycle(warmup: float = 0.3, *, start: float = 0.04, end: float = 4e-6) -> Schedule:
     """Rise to 1 along half a cosine, then fall along another.
 

@@ -13,7 +13,7 @@ import typer
 
 import mlexpert
 from mlexpert import recipes
-from mlexpert.cli import attacking, commands
+from mlexpert.cli import attacking, commands, forecasting, generating
 from mlexpert.cli.comparing import compare_command
 from mlexpert.cli.exits import as_exit_codes
 from mlexpert.cli.fitting import fit_command, fit_file_command
@@ -67,6 +67,8 @@ def app(recipe: str | None = None) -> typer.Typer:
     line.command("evaluate")(as_exit_codes(commands.evaluate))
     line.command("attack")(as_exit_codes(attacking.attack))
     line.command("predict")(as_exit_codes(commands.predict))
+    line.command("forecast")(as_exit_codes(forecasting.forecast))
+    line.command("generate")(as_exit_codes(generating.generate))
     line.command("report")(as_exit_codes(commands.report))
     line.command("copy")(as_exit_codes(commands.copy))
     line.command("bench")(as_exit_codes(commands.bench))

@@ -37,6 +37,8 @@ def read_inputs(
     Raises:
         InputError: A column is missing, or what stands there is of another kind.
     """
+    if kind == "series":
+        return _as_series(x, schema, inputs, for_prediction=True)
     if kind == "text" and isinstance(x, str) and not os.path.exists(x):
         raise InputError(f"there is no file {x[:80]!r}. (Texts to predict are given in a list.)")
     if schema.image is not None:
@@ -71,6 +73,9 @@ def read_labelled(
     """
     if isinstance(ds, Mapping) and len(ds) == 1:
         (ds,) = ds.values()
+    if schema.kind == "series":
+        wanted = None if isinstance(ds, tuple) else target
+        return _as_series(ds, schema, inputs, for_prediction=False, target=wanted)
     named = target if isinstance(target, str) else None
     columns = _load(ds, "evaluate on", schema, named)
     wanted = [target] if isinstance(target, str) else list(target or ())
@@ -96,6 +101,38 @@ def read_labelled(
         )
     if isinstance(name, str) and schema.objective != "regression":
         _refuse_other_names(labels_of_rows(rows), columns.class_names.get(name, {}), schema)
+    return rows
+
+
+def _as_series(
+    x: Any,
+    schema: Schema,
+    inputs: str | Sequence[str] | None,
+    *,
+    for_prediction: bool,
+    target: Any = None,
+) -> Examples:
+    """Read series, and refuse those of other channels than the model was trained on."""
+    from mlexpert.data.series_rows import read_series  # it reads by what this module is read by
+
+    is_table = not isinstance(x, tuple | list | np.ndarray)
+    column = [inputs] if isinstance(inputs, str) else list(inputs or ())
+    parts = read_series(
+        x,
+        target=target,
+        inputs=column[0] if column and is_table else None,
+        for_prediction=for_prediction,
+    )
+    if list(parts) != ["all"]:
+        raise InputError(f"one set of rows is needed here, not the splits {listing(parts)}")
+    rows, stats = parts["all"], schema.series
+    assert stats is not None, "series were described"
+    channels = rows.inputs[0].shape[1]
+    if channels != stats.channels:
+        raise InputError(
+            f"these series have {channels} channels; the model was trained on {stats.channels}: "
+            "series are (steps, channels), time first."
+        )
     return rows
 
 

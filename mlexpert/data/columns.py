@@ -80,7 +80,9 @@ def from_frame(frame: pd.DataFrame) -> Columns:
         first = present.iloc[0]
         if is_image(first):
             images[name] = images_of(frame[name].tolist(), name)
-        elif isinstance(first, list | tuple | dict | set | frozenset | np.ndarray):
+        elif isinstance(first, list | tuple | dict | set | frozenset | np.ndarray) or is_instance(
+            first, "torch", "Tensor"
+        ):
             opaque[name] = f"values of type {type(first).__name__}"
     order = tuple(frame.columns)
     note = f"the index of the frame ({listing(index)}) left out: reset_index() makes columns of it"
@@ -131,9 +133,14 @@ def from_dataset(dataset: datasets.Dataset) -> Columns:
             images[name] = images_of(table.column(name).to_pylist(), name)
         else:
             opaque[name] = f"values of type {type(feature).__name__}"
-            if isinstance(feature, hf.List | hf.LargeList):
+            if isinstance(feature, hf.Audio):
+                opaque[name] = (
+                    "encoded audio (decode it first, with torchcodec installed: "
+                    f"ds.map(lambda row: {{'wave': row[{name!r}].get_all_samples().data[0]}}))"
+                )
+            if isinstance(feature, hf.List | hf.LargeList | hf.Array2D | dict):
                 sets[name] = table.column(name)
-                if isinstance(feature.feature, hf.ClassLabel):
+                if isinstance(getattr(feature, "feature", None), hf.ClassLabel):
                     names[name] = dict(enumerate(feature.feature.names))
     frame = pd.DataFrame(plain, index=pd.RangeIndex(table.num_rows))
     return Columns(frame, images, opaque, sets, names, tuple(dataset.features))

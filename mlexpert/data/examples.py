@@ -38,7 +38,7 @@ class Examples:
     Attributes:
         kind: What one input is.
         inputs: `Images` for images, an object array (N,) of `str` for text, a `DataFrame` (N, D)
-            for tables.
+            for tables, an object array (N,) of float32 arrays (T_i, C) for series.
         objective: What the targets are.
         targets: (N,) what is to be predicted, or None for rows to predict: labels as the user wrote
             them (classification), an object array of tuples of them, sorted (multilabel), or

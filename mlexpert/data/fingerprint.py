@@ -7,6 +7,7 @@ pass as clean. What counts as equal content:
   equal is the grey image that it shows, and a float image whose values are all n/255 is the 8-bit
   image that it was made from;
 - text: the same characters after NFKC, case folding and collapsing of white space;
+- series: the same numbers, as float32, in the same steps and channels;
 - words: the same words in the same order, to the letter;
 - table: the same values under the same column names, in any column order. Numbers compare as
   numbers (1 is 1.0 and True; -0.0 is 0.0), every missing value is one value, everything else
@@ -53,6 +54,8 @@ def row_digests(examples: Examples) -> np.ndarray:
         return _pack(_image_bytes(inputs))
     if examples.kind == "text":
         return _pack(_normalised(str(text)).encode("utf-8", "surrogatepass") for text in inputs)
+    if examples.kind == "series":
+        return _pack(f"{one.shape}".encode() + one.tobytes() for one in inputs)
     if examples.kind == "words":
         return _pack("\x1f".join(words).encode("utf-8", "surrogatepass") for words in inputs)
     return _table_digests(inputs)

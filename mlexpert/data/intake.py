@@ -71,12 +71,12 @@ def read(
         )
         read_one = partial(_read_one, named=named, objective=objective)
         # A single task may be one more class, for a model that knows others.
-        return read_tasks(ds, read_one, partial(_check_targets, fewest=min(2, ds.num_tasks)))
+        return read_tasks(ds, read_one, partial(check_targets, fewest=min(2, ds.num_tasks)))
     examples, _ = _read_one(
         ds, None, named=named, objective=objective, for_prediction=for_prediction
     )
     if not for_prediction:
-        _check_targets(examples)
+        check_targets(examples)
     return examples
 
 
@@ -139,7 +139,7 @@ def _read_one(
     return examples, {part: values_of(columns, by) for part, columns in parts.items()}
 
 
-def _check_targets(examples: dict[str, Examples], fewest: int = 2) -> None:
+def check_targets(examples: dict[str, Examples], fewest: int = 2) -> None:
     """Raise an error where targets cannot be learned from, or differ from split to split."""
     first = "all" if "all" in examples else "train"
     known = examples[first]

@@ -55,7 +55,7 @@ def _joined(columns: Sequence[Any]) -> Any:
 def _joined_inputs(sets: Sequence[Examples]) -> Any:
     if sets[0].kind == "image":
         return join_images([rows.inputs for rows in sets])
-    if sets[0].kind == "text":
+    if sets[0].kind in ("text", "series"):
         return np.concatenate([rows.inputs for rows in sets])
     names = list(sets[0].inputs.columns)
     return pd.concat([rows.inputs[names] for rows in sets], ignore_index=True)

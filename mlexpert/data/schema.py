@@ -10,7 +10,7 @@ import numpy as np
 
 from mlexpert.data.examples import Examples, Kind, Objective
 from mlexpert.data.label_sets import labels_in
-from mlexpert.data.sequence_stats import TimelineStats, WordStats
+from mlexpert.data.sequence_stats import SeriesStats, TimelineStats, WordStats
 from mlexpert.data.tokenizer import SMALL, Vocabulary, count_tokens, train_tokenizer
 from mlexpert.errors import InputError
 
@@ -110,6 +110,7 @@ class Schema:
     text: TextStats | None = None
     columns: tuple[Column, ...] = ()
     words: WordStats | None = None
+    series: SeriesStats | None = None
     target_text: TextStats | None = None
     """Of targets that are texts themselves."""
     timeline: TimelineStats | None = None
@@ -167,6 +168,7 @@ def describe(train: Examples, vocabulary: Vocabulary = SMALL) -> Schema:
         image=_image_stats(inputs) if train.kind == "image" else None,
         text=_text_stats(inputs, vocabulary) if train.kind == "text" else None,
         columns=_columns(inputs) if train.kind == "tabular" else (),
+        series=_series_stats(inputs) if train.kind == "series" else None,
     )
 
 
@@ -222,6 +224,21 @@ def _text_stats(texts: Sequence[str], vocabulary: Vocabulary) -> TextStats:
     )
 
 
+def _series_stats(series: np.ndarray) -> SeriesStats:
+    lengths = [len(one) for one in series]
+    count = sum(lengths)
+    mean = sum(one.sum(axis=0, dtype=np.float64) for one in series) / count
+    squares = sum(((one - mean) ** 2).sum(axis=0, dtype=np.float64) for one in series)
+    return SeriesStats(
+        series[0].shape[1],
+        round(float(np.median(lengths))),
+        round(float(np.quantile(lengths, 0.99))),
+        max(lengths),
+        tuple(mean.tolist()),
+        tuple(np.sqrt(squares / count).tolist()),
+    )
+
+
 def _columns(frame: pd.DataFrame) -> tuple[Column, ...]:
     levels = FINE_GRID if len(frame.columns) <= WIDE_TABLE else COARSE_GRID
     return tuple(
@@ -253,6 +270,7 @@ def _categorical(name: str, series: pd.Series) -> Categorical:
 
 _PLAIN: dict[str, type] = {
     "words": WordStats,
+    "series": SeriesStats,
     "target_text": TextStats,
     "timeline": TimelineStats,
 }

@@ -22,6 +22,19 @@ class WordStats:
 
 
 @dataclass(frozen=True)
+class SeriesStats:
+    """Series of the training rows: channels, lengths in steps, and moments over all steps."""
+
+    channels: int
+    length_median: int
+    length_p99: int
+    length_max: int
+    mean: tuple[float, ...]
+    """Of each channel."""
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class TimelineStats:
     """Series over time of the training rows: which columns there are, how often, on what scale."""
 

@@ -209,6 +209,8 @@ def _is_batch(item: Any, kind: Kind) -> bool:
     """Tell a batch of rows from one row."""
     if isinstance(item, str | Path) or is_image(item):
         return False
+    if kind == "series":
+        return _is_batch_of_series(item)
     if isinstance(item, dict):
         values = item.values()
         if kind == "image":
@@ -223,6 +225,17 @@ def _is_batch(item: Any, kind: Kind) -> bool:
             return not {item.shape[0], item.shape[2]} & set(CHANNEL_COUNTS)
         return item.ndim == (2 if kind == "tabular" else 4)
     return True
+
+
+def _is_batch_of_series(item: Any) -> bool:
+    """Tell a batch from one series: an array (T,) or (T, C), or a list of T numbers."""
+    if isinstance(item, pd.DataFrame):
+        return True
+    if isinstance(item, dict):
+        return any(_is_batch_of_series(value) for value in item.values())
+    if isinstance(item, list | tuple):
+        return bool(item) and isinstance(item[0], list | tuple | dict | np.ndarray | Tensor)
+    return _dimensions(item) == 3 or (isinstance(item, np.ndarray) and item.dtype == object)
 
 
 def _dimensions(value: Any) -> int:

@@ -5,6 +5,8 @@ Paper: Zhang & Sennrich 2019, arXiv:1910.07467, equation 4.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,5 +29,34 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the normed features (..., D), in the type they came in."""
-        weight = None if self.weight is None else self.weight.to(x.dtype)
-        return F.rms_norm(x, (self.dim,), weight, EPSILON)
+        normed = rms_norm(x)
+        return normed if self.weight is None else normed * self.weight.to(x.dtype)
+
+
+def rms_norm(x: Tensor) -> Tensor:
+    """Return the features (..., D) at unit mean square, in the type they came in.
+
+    On a CPU torch composes this of operations that take twice as long to differentiate.
+    """
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.rms_norm(x, (x.shape[-1],), eps=EPSILON)
+    return _Normed.apply(x)
+
+
+class _Normed(torch.autograd.Function):
+    """y = x r with r = (mean x^2 + epsilon)^(-1/2); dL/dx = r (g - y mean(g y))."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        exact = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
+        scale = torch.rsqrt(norm.square() / x.shape[-1] + EPSILON)
+        normed = (x * scale).to(x.dtype)
+        ctx.save_for_backward(normed, scale)
+        return normed
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad,), (normed, scale) = grads, ctx.saved_tensors
+        along = (grad * normed).mean(dim=-1, keepdim=True)
+        return (torch.addcmul(grad, normed, along, value=-1) * scale).to(grad.dtype)

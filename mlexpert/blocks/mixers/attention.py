@@ -9,9 +9,10 @@ Differs from the papers: queries and keys are normed by their root mean square, 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlexpert.blocks.layers.rms_norm import rms_norm
+from mlexpert.blocks.mixers.attending import attend
 from mlexpert.blocks.mixers.kv_cache import KvCache
 from mlexpert.blocks.mixers.masks import attention_mask, positions_of
 from mlexpert.blocks.mixers.rotary import rotate
@@ -111,15 +112,14 @@ class Attention(nn.Module):
         else:
             state = state.append(k, v, positions=places, mask=mask, plain=plain)
             k, v, seen = state.recall(x.shape[1], window=self.window)
-        mixed = F.scaled_dot_product_attention(
+        mixed = attend(
             q,
             k.to(q.dtype),
             v.to(q.dtype),
-            attn_mask=seen,
-            dropout_p=self.dropout if self.training else 0.0,
+            seen=seen,
             # One query is the last token: it may see every key there is.
-            is_causal=self.causal and seen is None and x.shape[1] > 1,
-            enable_gqa=self.num_kv_heads != self.num_heads,
+            causal=self.causal and x.shape[1] > 1,
+            dropout=self.dropout if self.training else 0.0,
         )
         return self.project_out(mixed.transpose(1, 2).flatten(2)), state
 
@@ -129,7 +129,7 @@ class Attention(nn.Module):
         heads = self.project_in(x).unflatten(-1, (sum(counts), self.head_size)).transpose(1, 2)
         q, k, v = heads.split(counts, dim=1)
         if self.qk_norm:
-            q, k = (F.rms_norm(part, (self.head_size,)).to(v.dtype) for part in (q, k))
+            q, k = rms_norm(heads[:, : -self.num_kv_heads]).split(counts[:2], dim=1)
         return q, k, v
 
 

@@ -61,7 +61,7 @@ class FastAt(AdversarialRecipe):
     def settle(self, schema: Schema) -> Self:
         """Fill in the numbers that depend on the data; errors as in the family."""
         rate = 4e-3 if self.lr is None and self.is_strided(schema) else self.lr
-        epochs = 8 if self.epochs is None and self.is_strided(schema) else self.epochs
+        epochs = 6 if self.epochs is None and self.is_strided(schema) else self.epochs
         settled = super(FastAt, replace(self, lr=rate, epochs=epochs)).settle(schema)
         assert settled.epsilon is not None, "the family settles it"
         is_wide = schema.kind == "image" and settled.epsilon > WIDE

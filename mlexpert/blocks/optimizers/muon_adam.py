@@ -1,0 +1,142 @@
+"""Muon for the matrices inside a network, and AdamW for embeddings, head and all else, in one step.
+
+Matrices of one shape are made orthogonal together, in half precision: on small networks that costs
+as much as the backward pass otherwise.
+
+Papers: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; Loshchilov &
+Hutter 2019, arXiv:1711.05101 (AdamW).
+Differs from the first: an update is scaled by sqrt(max(1, rows / columns)), as in the authors'
+later code, and Nesterov's momentum is a running mean.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+
+from mlexpert.blocks.optimizers.muon import COEFFICIENTS
+
+
+class MuonAdam(Optimizer):
+    """Moves groups that say `orthogonal=True` by Muon, and the others by AdamW.
+
+    Args:
+        groups: Parameter groups, each with `params`, `orthogonal` and what differs from the
+            defaults.
+        lr: Step size; of an orthogonal group the size of the update's singular values.
+        momentum: Of orthogonal groups.
+        betas: Of the others.
+        eps: Of the others.
+        weight_decay: Decoupled: the weight shrinks by lr * weight_decay.
+        iterations: Of the orthogonalisation.
+
+    Raises:
+        ValueError: If a parameter of an orthogonal group is no matrix.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        *,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.8, 0.95),
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
+        iterations: int = 5,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "orthogonal": False,
+            "iterations": iterations,
+        }
+        super().__init__(groups, defaults)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if group["orthogonal"] and parameter.ndim != 2:
+                    raise ValueError(
+                        f"a parameter of shape {tuple(parameter.shape)} is no matrix for Muon"
+                    )
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Move every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            moving = [one for one in group["params"] if one.grad is not None]
+            if moving:
+                (self._by_muon if group["orthogonal"] else self._by_adam)(moving, group)
+        return loss
+
+    def _by_muon(self, moving: list[Tensor], group: dict[str, Any]) -> None:
+        momentum, lr = group["momentum"], group["lr"]
+        alike: dict[torch.Size, list[Tensor]] = defaultdict(list)
+        for parameter in moving:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            alike[parameter.shape].append(parameter)
+        for shape, parameters in alike.items():
+            grads = [one.grad for one in parameters if one.grad is not None]
+            buffers = [self.state[one]["momentum_buffer"] for one in parameters]
+            torch._foreach_lerp_(buffers, grads, 1 - momentum)
+            ahead = torch._foreach_lerp(grads, buffers, momentum)  # Nesterov's
+            updates = orthogonalized(torch.stack(list(ahead)), group["iterations"])
+            if group["weight_decay"]:
+                torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+            size = -lr * max(1.0, shape[0] / shape[1]) ** 0.5
+            torch._foreach_add_(parameters, list(updates.to(parameters[0].dtype)), alpha=size)
+
+    def _by_adam(self, moving: list[Tensor], group: dict[str, Any]) -> None:
+        for parameter in moving:
+            state = self.state[parameter]
+            if not state:
+                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["exp_avg"] = torch.zeros_like(parameter)
+                state["exp_avg_sq"] = torch.zeros_like(parameter)
+        states = [self.state[parameter] for parameter in moving]
+        adamw(
+            moving,
+            [one.grad for one in moving if one.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
+    """Return about U V^T of each matrix U S V^T, in bfloat16; see `muon.orthogonalize`.
+
+    Args:
+        matrices: (N, R, C).
+        iterations: Newton-Schulz steps.
+    """
+    a, b, c = COEFFICIENTS
+    x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    if is_tall:
+        x = x.mT
+    for _ in range(iterations):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if is_tall else x

@@ -1,0 +1,50 @@
+"""NLinear: one linear map from the window to the steps to come, around the last value.
+
+The last value is taken off before the map and put on after it, so a level that moved since training
+does no harm. All columns share the map.
+
+Paper: Zeng et al. 2023, arXiv:2205.13504, section 3.3.
+Differs from the paper: every window is scored, where its code drops the last incomplete batch;
+quantiles can be forecast, by pinball losses; one learning rate, where the paper has one for each
+data set.
+Results: benchmarks/sequence/results.md
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch.optim import AdamW
+
+from mlexpert.blocks.backbones.nlinear import NLinear
+from mlexpert.data.schema import Schema
+from mlexpert.forecast_recipe import ForecastRecipe, halved_each_epoch
+from mlexpert.recipe import Parts
+from mlexpert.training.forecasting import ForecastMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class NLinearForecast(ForecastRecipe):
+    """A linear map around the last value, trained by gradient steps."""
+
+    name: ClassVar[str] = "forecasting/nlinear"
+    version: ClassVar[int] = 1
+    usual: ClassVar = {"epochs": 10, "batch_size": 32, "lr": 5e-3, "patience": 3}
+
+    def build(self, schema: Schema) -> Parts:
+        """Assemble the map, its loss and Adam, whose rate is halved after every epoch."""
+        assert self.epochs and self.lr is not None and self.weight_decay is not None, "settled"
+        network = self.network(schema, NLinear(self.context, self.horizon, self.num_outputs))
+        return self.parts_of(
+            network,
+            ForecastMethod(self.scale(schema), self.quantiles or ()),
+            AdamW(network.model.parameters(), lr=self.lr, weight_decay=self.weight_decay),
+            halved_each_epoch(self.epochs),
+        )
+
+
+if __name__ == "__main__":
+    from mlexpert.cli import run_file
+
+    run_file(NLinearForecast)
