@@ -194,7 +194,7 @@ TASKS: dict[str, Measured] = {
         "ETTh2",
         96,
         rows=MONTHS,
-        rivals=BOTH,
+        rivals=LINEAR_ALONE,
         lr=H2_LR,
         published={NLINEAR: ".277 / .338", DLINEAR: ".289 / .353", PATCHTST: ".274 / .336"},
     ),
