@@ -30,7 +30,8 @@ def write_worst_examples(
     """Write at most 24 rows with the highest loss into the run folder, the worst first.
 
     `examples.json` says of each its row, what is true and what was decided with which probability,
-    and the row itself: a picture in `examples/` (of a series its lines), the beginning of a text, or the first columns.
+    and the row itself: a picture in `examples/` (of a series its lines), the beginning of a text,
+    or the first columns.
 
     Args:
         run_dir: The run folder.

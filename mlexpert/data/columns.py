@@ -140,8 +140,9 @@ def from_dataset(dataset: datasets.Dataset) -> Columns:
                 )
             if isinstance(feature, hf.List | hf.LargeList | hf.Array2D | dict):
                 sets[name] = table.column(name)
-                if isinstance(getattr(feature, "feature", None), hf.ClassLabel):
-                    names[name] = dict(enumerate(feature.feature.names))
+                inner = feature.feature if isinstance(feature, hf.List | hf.LargeList) else None
+                if isinstance(inner, hf.ClassLabel):
+                    names[name] = dict(enumerate(inner.names))
     frame = pd.DataFrame(plain, index=pd.RangeIndex(table.num_rows))
     return Columns(frame, images, opaque, sets, names, tuple(dataset.features))
 

@@ -128,7 +128,8 @@ def _loaded(
 ) -> dict[str, _Loaded]:
     ds = _plain(ds)
     if isinstance(ds, tuple) and len(ds) == 2:
-        return {"all": _pair(*(ds if not for_prediction else (ds[0], None)), target, inputs)}
+        labels = None if for_prediction else ds[1]
+        return {"all": _pair(ds[0], labels, target, inputs)}
     if for_prediction and is_sequence(ds):
         return {"all": _pair(ds, None, target, inputs)}
     parts = sources.load(ds, target=None, for_prediction=False)

@@ -98,7 +98,7 @@ class SequenceCls(ClassifierRecipe):
         rows = max(1, schema.num_examples)
         batch_size = self.batch_size or (16 if rows < 500 else 32)
         per_epoch = max(1, rows // batch_size)
-        defaults = {
+        defaults: dict[str, Any] = {
             "epochs": min(MOST_EPOCHS, max(FEWEST_EPOCHS, round(STEPS / per_epoch))),
             "batch_size": batch_size,
             "lr": 2e-3,

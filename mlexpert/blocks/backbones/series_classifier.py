@@ -68,6 +68,9 @@ class SeriesStem(nn.Module):
         dim: Features D of a step.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, dim: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean))
@@ -93,6 +96,8 @@ class WaveStem(nn.Module):
         num_mels: M.
         dim: Features D of a frame.
     """
+
+    scale: Tensor
 
     def __init__(self, log_mel: nn.Module, *, std: float, num_mels: int, dim: int) -> None:
         super().__init__()
