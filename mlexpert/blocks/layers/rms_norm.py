@@ -38,8 +38,9 @@ def rms_norm(x: Tensor) -> Tensor:
 
     On a CPU torch composes this of operations that take twice as long to differentiate.
     """
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return F.rms_norm(x, (x.shape[-1],), eps=EPSILON)
+    is_fused = x.device.type != "cpu" or torch.compiler.is_compiling()
+    if is_fused or not torch.is_grad_enabled():
+        return F.rms_norm(x, (x.shape[-1],), eps=EPSILON).to(x.dtype)
     return _Normed.apply(x)
 
 

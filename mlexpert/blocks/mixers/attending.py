@@ -32,17 +32,27 @@ def attend(
         dropout: Share of the weights dropped.
     """
     is_grouped = q.shape[1] != k.shape[1]
-    is_slow = q.device.type == "cpu" and q.dtype != torch.float32 and torch.is_grad_enabled()
-    if is_slow and seen is None and causal and not dropout and not is_grouped:
-        if k.shape[2] <= LONGEST:
-            return _by_products(q, k, v)
-    with torch.autocast(q.device.type, enabled=False):
-        parts = (q.float(), k.float(), v.float()) if is_slow else (q, k, v)
-        mixed = F.scaled_dot_product_attention(
-            *parts, attn_mask=seen, dropout_p=dropout, is_causal=causal and seen is None,
+    is_half = q.dtype in (torch.bfloat16, torch.float16)
+    is_slow = is_half and q.device.type == "cpu" and torch.is_grad_enabled()
+    is_plain = seen is None and causal and not dropout and not is_grouped
+    if is_slow and is_plain and k.shape[2] <= LONGEST:
+        return _by_products(q, k, v)
+
+    def mixed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=seen,
+            dropout_p=dropout,
+            is_causal=causal and seen is None,
             enable_gqa=is_grouped,
-        )  # fmt: skip
-    return mixed.to(q.dtype)
+        )
+
+    if not is_slow:
+        return mixed(q, k, v)
+    with torch.autocast("cpu", enabled=False):
+        return mixed(q.float(), k.float(), v.float()).to(q.dtype)
 
 
 def _by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

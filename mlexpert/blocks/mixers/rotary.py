@@ -31,9 +31,11 @@ def rotate(
     size = q.shape[-1]
     if size % 2:
         raise ValueError(f"rotary positions pair features, but a head has {size}")
-    exponents = torch.arange(0, size, 2, device=q.device, dtype=torch.float32) / size
     # In fp32 whatever the features are: bf16 knows no odd number above 256.
-    angles = positions.unsqueeze(-1).float() * base**-exponents  # (B, T, D / 2)
+    rates = torch.logspace(
+        0.0, 2 / size - 1, size // 2, base=base, device=q.device, dtype=torch.float32
+    )
+    angles = positions.unsqueeze(-1).float() * rates  # (B, T, D / 2)
     cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
     return _turn(q, cos.to(q.dtype), sin.to(q.dtype)), _turn(k, cos.to(k.dtype), sin.to(k.dtype))
 

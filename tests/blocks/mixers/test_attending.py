@@ -31,17 +31,17 @@ def expected(parts: list[Tensor], seen: Tensor | None, *, causal: bool) -> tuple
 @pytest.mark.parametrize("longest", [512, 4])
 @pytest.mark.parametrize("groups", [4, 2])
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_equals_torch_forward_and_backward(
     longest: int, groups: int, causal: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attending, "LONGEST", longest)
     parts = heads(groups, dtype)
-    near = 0.05 if dtype == torch.bfloat16 else 1e-4
+    near = {torch.bfloat16: 0.05, torch.float32: 1e-4, torch.float64: 1e-10}[dtype]
     for seen in (None, torch.eye(9, dtype=torch.bool) | (torch.rand(2, 1, 9, 9) < 0.5)):
         mixed = attend(*parts, seen=seen, causal=causal)
         assert mixed.dtype == dtype
-        found = (mixed, *torch.autograd.grad(mixed.float().square().sum(), parts))
+        found = (mixed, *torch.autograd.grad(mixed.square().sum(), parts))
         for one, other in zip(found, expected(parts, seen, causal=causal), strict=True):
             torch.testing.assert_close(one.double(), other, rtol=near, atol=near)
 
