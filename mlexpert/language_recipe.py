@@ -50,8 +50,8 @@ class LanguageRecipe(SequenceRecipe):
     context: int = 64
     """Most tokens that are read for the next one; T in papers, block_size in nanoGPT."""
     steps: int = 2000
-    """Optimiser steps in all, a multiple of `epochs`: validation is scored as often, after equally
-    many of them."""
+    """Optimiser steps in all, rounded up to a multiple of `epochs`: validation is scored as often,
+    after equally many of them."""
     stride: int | None = None
     """Tokens that a window scores when a model is evaluated. Fewer than `context` give each token
     more to look back at, and cost more. None: `context`."""
@@ -69,8 +69,6 @@ class LanguageRecipe(SequenceRecipe):
         super().check()
         for name in ("context", "steps", "num_layers", "num_heads"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
-        of_equal_length = not self.epochs or self.steps % self.epochs == 0
-        self.require(of_equal_length, "steps", f"a multiple of epochs={self.epochs}")
         self.require(self.vocab_size >= 300, "vocab_size", "at least 300: bytes take 256")
         fits = self.stride is None or 1 <= self.stride <= self.context
         self.require(fits, "stride", f"from 1 to context={self.context}")
@@ -113,7 +111,9 @@ class LanguageRecipe(SequenceRecipe):
         usual = {"patience": 0, "clip_norm": 0.0, "ema": 0.0, "weight_decay": 0.0, **self.usual}
         most = usual["epochs"]
         usual["epochs"] = max(one for one in range(1, most + 1) if self.steps % one == 0)
-        return replace(self, **{k: v for k, v in usual.items() if getattr(self, k) is None})
+        settled = replace(self, **{k: v for k, v in usual.items() if getattr(self, k) is None})
+        assert settled.epochs, "it is settled"
+        return replace(settled, steps=-(-self.steps // settled.epochs) * settled.epochs)
 
     def network(self, model: nn.Module) -> Network:
         """Return the network of a model; its rows are windows, which only `encode` can cut."""

@@ -223,7 +223,6 @@ def test_what_generation_cannot_do_is_refused(
     [
         ({"context": 0}, "context"),
         ({"steps": 0}, "steps"),
-        ({"steps": 10, "epochs": 3}, "multiple of epochs=3"),
         ({"stride": 65}, "stride"),
         ({"vocab_size": 256}, "vocab_size"),
         ({"dim": 30}, "dim"),
@@ -309,3 +308,12 @@ def test_a_few_steps_on_real_text_beat_the_frequencies_of_characters(
     held = str(recipe.divide(recipe.read(file)).validation.inputs[0])
     counts = np.unique(list(held), return_counts=True)[1] / len(held)
     assert fitted.evaluate()["loss"] < -(counts * np.log(counts)).sum() - 0.2
+
+
+def test_steps_are_rounded_up_to_as_many_in_every_epoch() -> None:
+    recipe = get("language-model", steps=10, epochs=3, context=16)
+    schema = recipe.describe(recipe.divide(recipe.read([BOOK])).train)
+    settled = recipe.settle(schema)
+    assert (settled.steps, settled.epochs) == (12, 3) and recipe.steps == 10
+    assert settled.epoch_rows == 4 * settled.batch_size
+    assert get("language-model", steps=10, context=16).settle(schema).steps == 10

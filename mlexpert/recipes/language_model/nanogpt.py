@@ -5,8 +5,9 @@ cosine: the plain model that others are compared with.
 
 Paper: Radford et al. 2019, "Language models are unsupervised multitask learners"; configuration of
     github.com/karpathy/nanoGPT, README, "I only have a macbook".
-Differs from it: the validation part is scored as a whole where nanoGPT takes 20 random batches; the
-vocabulary has a boundary and an unknown character besides; half precision where it is faster.
+Differs from the paper: the validation part is scored as a whole where nanoGPT takes 20 random
+batches; the vocabulary has a boundary and an unknown character besides; half precision where it is
+faster.
 Results: benchmarks/sequence/results.md
 """
 
