@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mlexpert.data.examples import SEQUENCES
 from mlexpert.data.schema import Schema, describe
 from mlexpert.entrants import Entrant
 from mlexpert.errors import InputError
 from mlexpert.evidence.comparison_results import HEADLINES
+from mlexpert.evidence.counted_metrics import NEEDED
 from mlexpert.evidence.metric_table import METRICS
 from mlexpert.evidence.objectives import metrics_of
+from mlexpert.evidence.spans import mark_spans
 from mlexpert.preparation import Prepared, Roles, heed, prepare
 
 
@@ -105,7 +108,8 @@ def metrics_for(schema: Schema, asked: str | Sequence[str] | None) -> list[str]:
             of two values is better.
     """
     if asked is None:
-        return list(HEADLINES[schema.objective])
+        measured = _measured(schema)
+        return [name for name in HEADLINES[schema.objective] if name in measured]
     names = [asked] if isinstance(asked, str) else list(asked)
     known = [name for name in _measured(schema) if METRICS[name].better in ("higher", "lower")]
     for name in names:
@@ -124,7 +128,9 @@ def _measured(schema: Schema) -> list[str]:
     """Return the names of all metrics of such predictions, by measuring two made-up rows."""
     number = schema.num_classes
     arrays: dict[str, np.ndarray]
-    if schema.objective == "regression":
+    if schema.objective in SEQUENCES:
+        arrays = {name: np.ones(2) for name in _counts(schema)}
+    elif schema.objective == "regression":
         arrays = {"predictions": np.zeros(2), "targets": np.arange(2.0)}
     elif schema.objective == "multilabel":
         zeros = np.zeros((2, number), dtype=np.int64)
@@ -136,6 +142,14 @@ def _measured(schema: Schema) -> list[str]:
             "targets": np.arange(2),
         }
     return list(metrics_of(schema.objective, arrays, train_counts=schema.class_counts))
+
+
+def _counts(schema: Schema) -> set[str]:
+    """Return what every model of such sequences counts, whatever its fields."""
+    beside = {"tokens": {"bytes"}, "forecast": {"naive_absolute"}}.get(schema.objective, set())
+    if schema.objective == "tags" and mark_spans([str(tag) for tag in schema.classes]):
+        beside = {"found", "given", "true"}
+    return beside | set(NEEDED[schema.objective])
 
 
 def _ask(one: Entrant, first: Entrant, prepared: Prepared) -> None:

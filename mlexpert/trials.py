@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlexpert.assembly import Assembled, assemble, read_for
-from mlexpert.data.batches import batches, drawn_order, epoch_cuts
+from mlexpert.data.batches import batches
 from mlexpert.preparation import Prepared, Roles
 from mlexpert.recipe import Recipe
 from mlexpert.training.lr_range import LrRange
@@ -21,7 +21,7 @@ from mlexpert.training.lr_range import lr_range as sweep
 from mlexpert.training.memory import predict_only
 from mlexpert.training.memory.choose import MARGIN
 from mlexpert.training.method import Batch, Method, Task
-from mlexpert.training.plan import Data
+from mlexpert.training.plan import Data, epoch_batches
 from mlexpert.training.precision import Engine
 from mlexpert.training.settling import (
     cut_of,
@@ -200,11 +200,8 @@ def _step_at(made: Assembled, task: Task, engine: Engine) -> Callable[[float], f
 
 
 def _endless(train: Data, made: Assembled, engine: Engine) -> Iterator[Batch]:
-    seed, drawn = made.plan.seed, made.parts.order
+    stage = made.stream[0].stage
     for epoch in count():
-        order = None
-        if drawn is not None:
-            order = drawn_order(drawn, train.targets, 0.0, seed=seed, epoch=epoch)
-        cuts = epoch_cuts(train.store, made.plan.batch_size, seed=seed, epoch=epoch, order=order)
+        cuts = epoch_batches(train, stage, made.plan, epoch=epoch, progress=0.0)
         for inputs, targets, index in batches(train.store, train.targets, cuts):
             yield Batch(inputs.to(engine.device), targets, index, train.weights_of(index))

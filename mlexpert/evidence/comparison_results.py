@@ -6,13 +6,13 @@ Nothing here knows a recipe or a family: whatever `metrics_of` measures can be c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 
 from mlexpert.evidence.metric_table import METRICS
-from mlexpert.evidence.predictions import LabelPredictions, Predictions
+from mlexpert.evidence.predictions import LabelPredictions, Predictions, arrays_of
 from mlexpert.evidence.record import PartRecord, RunRecord
 from mlexpert.evidence.repeats import (
     Difference,
@@ -32,6 +32,10 @@ HEADLINES = {
         "micro_f1", "macro_f1", "mean_average_precision", "subset_accuracy", "log_loss",
     ),
     "regression": ("rmse", "mae", "r2"),
+    "tokens": ("bits_per_byte", "loss"),
+    "tags": ("tag_accuracy", "entity_f1"),
+    "transduction": ("sequence_accuracy", "token_error_rate"),
+    "forecast": ("forecast_mse", "forecast_mae", "mase"),
 }  # fmt: skip
 """Metrics that are compared where none are named; the first one ranks."""
 RESAMPLES = 1000
@@ -189,7 +193,7 @@ def _row_intervals(
             )
             for metric, (low, high) in bounds.items()
         }
-    arrays = {one.name: getattr(part.predictions, one.name) for one in fields(part.predictions)}
+    arrays = arrays_of(part.predictions)
     found = intervals_of(run.objective, arrays, train_counts=run.train_counts, groups=groups)
     return {metric: found[metric] for metric in metrics}
 
@@ -228,7 +232,7 @@ def _recalls(
 ) -> dict[str, Any] | None:
     """Return the recall of each class or label, a mean over the repeats; None for numbers."""
     first = next((run for own in runs.values() for run in own.values()), None)
-    if first is None or first.objective == "regression":
+    if first is None or first.objective not in ("classification", "multilabel"):
         return None
     counts = [run.train_counts for own in runs.values() for run in own.values()]
     order = np.argsort(-np.mean(counts, axis=0), kind="stable")

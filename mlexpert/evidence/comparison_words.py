@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mlexpert.data.examples import MEANS, SEQUENCES
 from mlexpert.evidence.metric_table import METRICS, in_words
 from mlexpert.evidence.repeats import ALPHA
 
@@ -34,6 +35,7 @@ class Words:
             "classification": f"{data['num_classes']} classes",
             "multilabel": f"any of {data['num_classes']} labels",
             "regression": "a number",
+            **{one: MEANS[one] for one in SEQUENCES},
         }
         return f"{data['kind']} rows, {what[self.facts['objective']]}"
 

@@ -129,6 +129,7 @@ _KNOWN: dict[Objective, tuple[str, ...]] = {
     "transduction": NEEDED["transduction"],
     "forecast": (*NEEDED["forecast"], "pinball", "covered", "naive_absolute"),
 }
+"""All counts that metrics are made of; a model may give fewer than these."""
 _METRICS: dict[Objective, Callable[[Sums], dict[str, np.ndarray]]] = {
     "tokens": _of_tokens,
     "tags": _of_tags,

@@ -181,6 +181,13 @@ def predictions_of(objective: Objective, arrays: Mapping[str, np.ndarray]) -> An
     return made(**{name: arrays.get(name) for name in (*names, *extra)})
 
 
+def arrays_of(predictions: AnyPredictions) -> dict[str, np.ndarray]:
+    """Return the arrays that `predictions_of` makes such predictions of."""
+    if isinstance(predictions, CountedPredictions):
+        return dict(predictions.counts)
+    return {one.name: getattr(predictions, one.name) for one in fields(predictions)}
+
+
 def check_counts(train_counts: ArrayLike, num_classes: int) -> np.ndarray:
     """Return `train_counts` as an integer array (K,).
 

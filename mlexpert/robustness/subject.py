@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mlexpert.blocks.decisions.decision import DecisionRule
 from mlexpert.blocks.decisions.temperature import log_probabilities
 from mlexpert.data.encode import encode_targets
-from mlexpert.data.examples import Examples
+from mlexpert.data.examples import MEANS, Examples
 from mlexpert.data.ledger import Ledger
 from mlexpert.data.schema import Categorical, Column
 from mlexpert.data.seal import open_sealed
@@ -93,8 +93,10 @@ def require_attackable(fitted: Fitted) -> None:
     """
     schema = fitted.schema
     if schema.objective != "classification":
-        what = {"regression": "numbers", "multilabel": "sets of labels"}[schema.objective]
+        what = MEANS[schema.objective]
         raise InputError(f"This model predicts {what}; attacks are on one class a row.")
+    if schema.kind == "series":
+        raise InputError("Attacks are on images and tables; this model reads series.")
     if schema.kind == "text":
         raise InputError("Words cannot be moved by a little; attacks are on images and tables.")
     if fitted.parts.tells_task:

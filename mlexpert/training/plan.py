@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mlexpert.data.batches import Order, Store
+from mlexpert.data.batches import Order, Store, drawn_order, epoch_cuts
 from mlexpert.training.method import Task
 
 Evaluate = Callable[[Tensor, Tensor, Tensor | None], dict[str, float]]
@@ -104,6 +104,33 @@ class Stretch:
     validation: Data
     evaluate: Evaluate | None
     stage: Stage
+
+
+def epoch_batches(
+    train: Data, stage: Stage, plan: Plan, *, epoch: int, progress: float
+) -> list[Tensor]:
+    """Return an epoch's batches: of seed and epoch alone, and so the same in all processes.
+
+    Args:
+        train: The rows.
+        stage: Says which of them an epoch visits.
+        plan: Says how they are cut.
+        epoch: From 0, counted over all stages.
+        progress: Fraction of the stage that is done, in [0, 1).
+    """
+    order = None
+    if stage.order is not None:
+        order = drawn_order(
+            stage.order, train.targets, progress, seed=plan.seed, epoch=epoch, rows=stage.rows
+        )
+    return epoch_cuts(
+        train.store,
+        plan.batch_size,
+        seed=plan.seed,
+        epoch=epoch,
+        order=order,
+        batch_tokens=plan.batch_tokens,
+    )
 
 
 @dataclass

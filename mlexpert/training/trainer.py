@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.blocks.layers.image_views import one_view
-from mlexpert.data.batches import Store, batches, cut, drawn_order, epoch_cuts, row_lengths
+from mlexpert.data.batches import Store, batches, cut, row_lengths
 from mlexpert.data.token_budget import num_batches
 from mlexpert.errors import InputError
 from mlexpert.training.average import WeightAverage
@@ -30,7 +30,7 @@ from mlexpert.training.messages import description, not_finite, say_over, say_re
 from mlexpert.training.method import Batch, Method
 from mlexpert.training.on_device import OnDevice
 from mlexpert.training.phases import OFF, Phases, Profile
-from mlexpert.training.plan import Data, Plan, Position, Stretch
+from mlexpert.training.plan import Data, Plan, Position, Stretch, epoch_batches
 from mlexpert.training.precision import Engine
 from mlexpert.training.progress import Bar
 from mlexpert.training.resuming import go_on, save
@@ -198,7 +198,11 @@ class Trainer:
         self.model.train()
         self.frozen.keep_still()
         started = time.monotonic()
-        left = self._cuts(train)[self.at.batch :]
+        stage, done = self.stretch.stage, self.at.epoch - self.at.begun
+        cuts = epoch_batches(
+            train, stage, self.plan, epoch=self.at.epoch, progress=done / stage.epochs
+        )
+        left = cuts[self.at.batch :]
         rows = self.phases.fetched(batches(train.store, train.targets, left))
         for inputs, targets, index in rows:
             self._set_lr(self.at.moved / steps)
@@ -218,25 +222,6 @@ class Trainer:
                     total = sum(self.steps) - self._ahead
                     raise stopped(stopped_by, self.at.step, total, kept, self.folder)
         self.at.seconds += time.monotonic() - started
-
-    def _cuts(self, train: Data) -> list[Tensor]:
-        """Return the epoch's batches: of seed and epoch alone, and so the same in all processes."""
-        stage, seed, epoch = self.stretch.stage, self.plan.seed, self.at.epoch
-        order = None
-        if stage.order is not None:
-            progress = (epoch - self.at.begun) / stage.epochs
-            order = drawn_order(
-                stage.order, train.targets, progress, seed=seed, epoch=epoch, rows=stage.rows
-            )
-        tokens = self.plan.batch_tokens
-        return epoch_cuts(
-            train.store,
-            self.plan.batch_size,
-            seed=seed,
-            epoch=epoch,
-            order=order,
-            batch_tokens=tokens,
-        )
 
     def _steps_of(self, stretch: Stretch) -> int:
         """Return the steps that a task takes if it is not ended early."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlexpert.blocks.mixers.masks import document_starts
+from mlexpert.blocks.mixers.masks import can_be_read, document_starts
 
 Core = Callable[[Tensor, Tensor | None, Any], tuple[Tensor, Any]]
 """Maps documents (N, L, D), zero behind their lengths (N,), and states to answers and states."""
@@ -58,7 +58,7 @@ def over_documents(
 def _is_right_padded(mask: Tensor | None, starts: Tensor | None) -> bool:
     """Return whether rows are documents as they stand; looked up on a CPU only."""
     given = mask if mask is not None else starts
-    if given is None or given.device.type != "cpu" or torch.compiler.is_compiling():
+    if given is None or not can_be_read(given):
         return False
     if mask is not None and (mask[:, 1:] & ~mask[:, :-1]).any():
         return False

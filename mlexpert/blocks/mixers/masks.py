@@ -26,6 +26,15 @@ def document_starts(mask: Tensor | None, positions: Tensor) -> Tensor:
     return starts if mask is None else starts & mask
 
 
+def can_be_read(values: Tensor) -> bool:
+    """Return whether values can be looked up for nothing: not on a GPU, which would be waited for.
+
+    Nor in a graph that is compiled, or in a tensor without values, of which only memory is asked.
+    """
+    is_real = type(values) is Tensor
+    return is_real and values.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def attention_mask(
     mask: Tensor | None,
     positions: Tensor | None,
@@ -76,7 +85,7 @@ def _is_plain(
     if mask is None and positions is None:
         return window is None
     given = mask if mask is not None else positions
-    if given is None or given.device.type != "cpu" or torch.compiler.is_compiling():
+    if given is None or not can_be_read(given):
         return False
     if window is not None:
         positions = positions_of(mask) if positions is None and mask is not None else positions

@@ -103,7 +103,7 @@ class MuonAdam(Optimizer):
         for parameter in moving:
             state = self.state[parameter]
             if not state:
-                state["step"] = torch.zeros((), dtype=torch.float32)
+                state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
                 state["exp_avg"] = torch.zeros_like(parameter)
                 state["exp_avg_sq"] = torch.zeros_like(parameter)
         states = [self.state[parameter] for parameter in moving]
@@ -114,6 +114,7 @@ class MuonAdam(Optimizer):
             [state["exp_avg_sq"] for state in states],
             [],
             [state["step"] for state in states],
+            fused=True,  # which alone does not read the step back
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],
