@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from foreign import ATTACKS, FOREIGN, OWN
+from page_parts import machines, table_of_targets
 from protocol import TASKS, Measured, is_ours
 from speed import OURS, SPEEDS
 from targets import ratios, targets, values
@@ -56,19 +57,11 @@ def _head(frame: pd.DataFrame) -> str:
         "training rows out for validation, on which an epoch is chosen by PGD-10; *last less best*",
         "is of those. Training: CPU seconds of `Trainer.run`, with these attacks on validation.",
     ]
-    for (machine, on), lines in frame.groupby(["machine", "on"]) if len(frame) else ():
-        threads = " or ".join(map(str, sorted(lines["threads"].unique())))
-        commits = ", ".join(lines["commit"].unique())
-        versions = {k: v for one in lines["versions"] for k, v in one.items()}
-        listed = ", ".join(f"{name} {number}" for name, number in versions.items())
-        said += ["", f"{on}: {machine}; {threads} thread(s) each; at {commits}; {listed}."]
-    return "\n".join(said)
+    return "\n".join([*said, *machines(frame)])
 
 
 def _targets(frame: pd.DataFrame) -> str:
-    text = ["## Targets", "", "| target | found | |", "| --- | --- | --- |"]
-    text += [f"| {one.wanted} | {one.found} | {one.state} |" for one in targets(frame)]
-    return "\n".join(text)
+    return "\n".join(table_of_targets(targets(frame)))
 
 
 def _about(lines: pd.DataFrame, task: Measured) -> str:

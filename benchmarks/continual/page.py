@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from page_parts import machines, table_of_targets
 from protocol import TASKS, Measured, is_ours
 from speed import CONTESTANTS, PAIRS, SPEED
 from targets import ratios, targets, values
@@ -50,18 +51,11 @@ def _head(frame: pd.DataFrame) -> str:
         "does for the first time; speed is compared in a table of its own. Remembered: what the",
         "method carries from step to step besides the network.",
     ]
-    for (machine, on), lines in frame.groupby(["machine", "on"]) if len(frame) else ():
-        threads = " or ".join(map(str, sorted(lines["threads"].unique())))
-        commits = ", ".join(lines["commit"].unique())
-        versions = {k: v for one in lines["versions"] for k, v in one.items()}
-        listed = ", ".join(f"{name} {number}" for name, number in versions.items())
-        said += ["", f"{on}: {machine}; {threads} thread(s) each; at {commits}; {listed}."]
-    return "\n".join(said)
+    return "\n".join([*said, *machines(frame)])
 
 
 def _targets(frame: pd.DataFrame) -> str:
-    text = ["## Targets", "", "| target | found | |", "| --- | --- | --- |"]
-    text += [f"| {one.wanted} | {one.found} | {one.state} |" for one in targets(frame)]
+    text = table_of_targets(targets(frame))
     text += [
         "",
         "That EWC and SI do not beat fine-tuning where classes are added is the published result.",

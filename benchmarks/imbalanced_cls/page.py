@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from contestants import IMBLEARN, OURS, is_ours, methods
+from page_parts import machines, table_of_targets
 from protocol import SIX, TASKS, Measured
 from resampling_speed import CASES, LOOP
 from targets import AT_ONCE, MOST_BRIER, Against, against, brier_ratios, targets, times_as_fast
@@ -59,27 +60,11 @@ def _head(frame: pd.DataFrame) -> str:
         "rows so that each class is as frequent as in training. Ours hold validation rows out of",
         "the training rows: 15 % of tables and texts, less of images, as said there.",
     ]
-    for (machine, on), lines in frame.groupby(["machine", "on"]) if len(frame) else ():
-        threads = " or ".join(map(str, sorted(lines["threads"].unique())))
-        commits = ", ".join(lines["commit"].unique())
-        said += [
-            "",
-            f"{on}: {machine}; {threads} thread(s) each; at {commits}; {_versions(lines)}.",
-        ]
-    return "\n".join(said)
-
-
-def _versions(lines: pd.DataFrame) -> str:
-    found: dict[str, set[str]] = {}
-    for versions in lines["versions"]:
-        for name, number in versions.items():
-            found.setdefault(name, set()).add(number)
-    return ", ".join(f"{name} {' and '.join(sorted(numbers))}" for name, numbers in found.items())
+    return "\n".join([*said, *machines(frame)])
 
 
 def _targets(frame: pd.DataFrame) -> str:
-    text = ["## Targets", "", "| target | found | |", "| --- | --- | --- |"]
-    text += [f"| {one.wanted} | {one.found} | {one.state} |" for one in targets(frame)]
+    text = table_of_targets(targets(frame))
     text += [
         "",
         "Level: no difference beyond chance by the t-test over folds of Nadeau and Bengio at .05,",

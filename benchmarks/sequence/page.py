@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from page_parts import machines, table_of_targets
 from protocol import LOOP, TASKS, Kind, Measured, is_ours
 from targets import targets
 
@@ -97,19 +98,11 @@ def _head(frame: pd.DataFrame) -> str:
         "are timed; n: trainings. *Loop*: CPU seconds of the training loop, with its evaluations;",
         "`fit` reads, audits and records besides. *Published* is what the papers print.",
     ]
-    for (machine, on), lines in frame.groupby(["machine", "on"]) if len(frame) else ():
-        threads = " or ".join(map(str, sorted(lines["threads"].unique())))
-        commits = ", ".join(lines["commit"].unique())
-        versions = {k: v for one in lines["versions"] for k, v in one.items()}
-        listed = ", ".join(f"{name} {number}" for name, number in versions.items())
-        said += ["", f"{on}: {machine}; {threads} thread(s) each; at {commits}; {listed}."]
-    return "\n".join(said)
+    return "\n".join([*said, *machines(frame)])
 
 
 def _targets(frame: pd.DataFrame) -> str:
-    text = ["## Targets", "", "| target | found | |", "| --- | --- | --- |"]
-    text += [f"| {one.wanted} | {one.found} | {one.state} |" for one in targets(frame)]
-    return "\n".join(text)
+    return "\n".join(table_of_targets(targets(frame)))
 
 
 def _about(lines: pd.DataFrame, task: Measured) -> str:
