@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mlexpert.blocks.layers.feed_forward import FeedForward
 from mlexpert.blocks.layers.reversible_instance_norm import ReversibleInstanceNorm
-from mlexpert.blocks.mixers.attention import Attention
-from mlexpert.blocks.mixers.pre_norm_block import PreNormBlock
+from mlexpert.blocks.mixers.encoder_blocks import encoder_blocks
 
 
 class InvertedTransformer(nn.Module):
@@ -47,17 +45,8 @@ class InvertedTransformer(nn.Module):
         self.norm = ReversibleInstanceNorm(num_series, affine=False)
         self.embedding = nn.Linear(context, dim)
         self.dropout = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(
-            PreNormBlock(
-                Attention(
-                    dim, num_heads=num_heads, causal=False, rotary=False, bias=True, dropout=dropout
-                ),
-                FeedForward(dim, hidden=hidden),
-                dim=dim,
-                norm=nn.LayerNorm,
-                dropout=dropout,
-            )
-            for _ in range(num_layers)
+        self.blocks = encoder_blocks(
+            num_layers, dim, num_heads=num_heads, hidden=hidden, dropout=dropout
         )
         self.last_norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, horizon * num_outputs)

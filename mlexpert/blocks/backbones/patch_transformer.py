@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mlexpert.blocks.layers.feed_forward import FeedForward
 from mlexpert.blocks.layers.patch_embedding import PatchEmbedding
 from mlexpert.blocks.layers.reversible_instance_norm import ReversibleInstanceNorm
-from mlexpert.blocks.mixers.attention import Attention
-from mlexpert.blocks.mixers.pre_norm_block import PreNormBlock
+from mlexpert.blocks.mixers.encoder_blocks import encoder_blocks
 
 
 class PatchTransformer(nn.Module):
@@ -52,17 +50,8 @@ class PatchTransformer(nn.Module):
         self.horizon, self.num_outputs = horizon, num_outputs
         self.norm = ReversibleInstanceNorm(num_series)
         self.patches = PatchEmbedding(dim, series_length=context, patch=patch, stride=stride)
-        self.blocks = nn.ModuleList(
-            PreNormBlock(
-                Attention(
-                    dim, num_heads=num_heads, causal=False, rotary=False, bias=True, dropout=dropout
-                ),
-                FeedForward(dim, hidden=hidden),
-                dim=dim,
-                norm=nn.LayerNorm,
-                dropout=dropout,
-            )
-            for _ in range(num_layers)
+        self.blocks = encoder_blocks(
+            num_layers, dim, num_heads=num_heads, hidden=hidden, dropout=dropout
         )
         self.last_norm, self.dropout = nn.LayerNorm(dim), nn.Dropout(dropout)
         self.head = nn.Linear(self.patches.num_patches * dim, horizon * num_outputs)
