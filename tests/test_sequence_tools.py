@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import mlexpert
+from mlexpert.cli import main
 from mlexpert.errors import InputError
 from mlexpert.evidence.metric_table import METRICS
 from mlexpert.recipes import get
 from mlexpert.trials import lr_range, predict_memory
-from tests.small_sequences import documents, hourly, tagged
+from tests.small_sequences import documents, hourly, pairs, tagged
 
 LANGUAGE = {"context": 16, "dim": 16, "num_layers": 1, "num_heads": 2, "batch_size": 4}
 
@@ -63,3 +65,27 @@ def test_models_of_sequences_are_not_attacked(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="a tag for each word; attacks are on one class a row"):
         mlexpert.attack(fitted, tagged())
+
+
+def test_the_command_line_writes_tags_and_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = {"epochs": 1, "dim": 16}
+    tagger = get("sequence-tagging", **small).fit(tagged(), run_dir="tags", progress=False)
+    turned = get("seq2seq", num_layers=1, num_heads=2, **small).fit(
+        pairs(), run_dir="pairs", progress=False
+    )
+    tagged(5, seed=1).drop(columns="tags").to_parquet("words.parquet")
+    pairs(5, seed=1).drop(columns="target").to_csv("sources.csv", index=False)
+    for run, file, column, said in (
+        ("tags", "words.parquet", "words", tagger.predict(tagged(5, seed=1)["words"].tolist())),
+        ("pairs", "sources.csv", "source", turned.predict(pairs(5, seed=1)["source"].tolist())),
+    ):
+        with pytest.raises(SystemExit):
+            main(["predict", run, file, "--output", f"{run}.parquet"])
+        written = pd.read_parquet(f"{run}.parquet")["prediction"].tolist()
+        assert written == [one if isinstance(one, str) else " ".join(one) for one in said]
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", run, "words.parquet" if file == "sources.csv" else "sources.csv"])
+        assert ended.value.code == 2 and f"no column '{column}'" in capsys.readouterr().err

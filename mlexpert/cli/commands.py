@@ -81,6 +81,8 @@ def predict(
 ) -> None:
     """Write the decision and the probability of each class for every row of DATA, as a table.
 
+    Taggers write the tags of a sentence, seq2seq its answer, a row for each.
+
     Files of any length are read and written piece by piece. Images of a folder are named, in the
     order of their names.
     """

@@ -12,6 +12,8 @@ import pandas as pd
 import typer
 
 from mlexpert.data.folders import images_below
+from mlexpert.data.nearest import listing
+from mlexpert.data.sources import load
 from mlexpert.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -67,7 +69,30 @@ def write(tables: Iterable[pd.DataFrame], output: Path) -> int:
     return rows
 
 
+def _answers(fitted: Fitted, data: str) -> pd.DataFrame:
+    """Return the sequence that a model answers to each row: of lists, joined by spaces.
+
+    Raises:
+        InputError: If the column that was fitted on is not there.
+    """
+    (name,) = fitted.facts["data"]["inputs"]
+    parts = load(data, target=None, for_prediction=False, as_text=[name])
+    columns = next(iter(parts.values()))
+    if len(parts) > 1 or not columns.has_values(name):
+        raise InputError(
+            f"{data} has no column {name!r}, which the model reads; columns: "
+            f"{listing(columns.order)}."
+        )
+    said = fitted.predict(columns.values(name))
+    return pd.DataFrame(
+        {"prediction": [one if isinstance(one, str) else " ".join(one) for one in said]}
+    )
+
+
 def _tables(fitted: Fitted, data: str, names: list[str]) -> Iterator[pd.DataFrame]:
+    if fitted.schema.objective in ("tags", "transduction"):
+        yield _answers(fitted, data)
+        return
     for piece in fitted.predict_stream(data):
         columns: dict[str, Any] = {}
         if names:  # the images below a folder, in this order

@@ -56,6 +56,13 @@ class Columns:
             return len(images)
         return len(self.frame)
 
+    def values(self, name: str) -> list[Any]:
+        """Return what stands in a column of plain values or of lists, row by row."""
+        if name in self.frame.columns:
+            return self.frame[name].tolist()
+        held = self.label_sets[name]
+        return held.to_pylist() if is_instance(held, "pyarrow", "ChunkedArray") else list(held)
+
     def has_values(self, name: str) -> bool:
         """Return whether a column can be a target: it holds plain values, or lists of them."""
         return name in self.frame.columns or name in self.label_sets

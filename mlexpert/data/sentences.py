@@ -108,7 +108,7 @@ def _lists(ds: Any, target: str | None, inputs: str | None) -> _Lists:
 
 def _of_columns(columns: Columns, target: str | None, inputs: str | None) -> _Lists:
     """Choose the two columns of lists."""
-    held = {name: _plain_lists(values) for name, values in columns.label_sets.items()}
+    held = {name: columns.values(name) for name in columns.label_sets}
     if not held:
         raise InputError(
             f"no column holds lists, of {listing(columns.order)}: a sentence is a list of words, "
@@ -136,12 +136,6 @@ def _one_of(names: Sequence[str], usual: Sequence[str]) -> str | None:
     if len(names) == 1:
         return names[0]
     return next((name for name in usual if name in names), None)
-
-
-def _plain_lists(values: Any) -> list[Any]:
-    import pyarrow as pa
-
-    return values.to_pylist() if isinstance(values, pa.ChunkedArray) else list(values)
 
 
 def _holds_strings(rows: list[Any]) -> bool:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from mlexpert.data.arrays import is_sequence
 from mlexpert.data.columns import Columns
@@ -135,14 +134,7 @@ def _of_columns(columns: Columns, target: str | None, inputs: str | None) -> _Pa
             "which column holds the sources, and which the targets? Name them with inputs= and "
             f"target=: {listing(names)}."
         )
-    return _Pairs(_values(columns, source), _values(columns, aim), (source, aim))
-
-
-def _values(columns: Columns, name: str) -> list[Any]:
-    if name in columns.frame.columns:
-        return columns.frame[name].tolist()
-    values = columns.label_sets[name]
-    return values.tolist() if isinstance(values, pd.Series) else values.to_pylist()
+    return _Pairs(columns.values(source), columns.values(aim), (source, aim))
 
 
 def _examples(pairs: _Pairs, unit: Unit, where: str) -> Examples:
