@@ -152,7 +152,7 @@ class FittedForecaster(SequenceFitted):
         """Return the windows of rows, whose columns are those of training."""
         stats = timeline_of(self.schema)
         roles = {"time": stats.time, "target": list(stats.targets), "group": stats.series}
-        parts = self._forecasting.read(ds, **roles)
+        parts = self._forecasting.read(ds, roles)
         if list(parts) != ["all"]:
             raise InputError(f"one set of rows is needed here, not the splits {', '.join(parts)}.")
         self._refuse_other_steps(parts["all"].inputs.timeline)

@@ -27,7 +27,7 @@ from mlexpert.data.timelines import read_timeline
 from mlexpert.errors import InputError
 from mlexpert.forecast_baselines import seasonal_naive
 from mlexpert.forecast_pictures import picture
-from mlexpert.recipe import Network, Parts
+from mlexpert.recipe import NO_ROLES, Network, Parts
 from mlexpert.sequence_recipe import SequenceRecipe
 from mlexpert.training.plan import Data
 
@@ -79,7 +79,7 @@ class ForecastRecipe(SequenceRecipe):
             fits = columns is None or all(isinstance(one, str) for one in columns)
             self.require(fits, name, "None, or a list of column names")
 
-    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+    def read(self, ds: Any, roles: Mapping[str, Any] = NO_ROLES) -> dict[str, Examples]:
         """Return the windows of a user's series: "all", or those of the user's own split.
 
         Raises:

@@ -20,7 +20,7 @@ from mlexpert.data.text_codec import BOUNDARY, UNKNOWN, TextCodec, fit_codec
 from mlexpert.data.text_parts import cut_text
 from mlexpert.data.token_windows import TokenStore, covering, every_start, joined
 from mlexpert.errors import InputError
-from mlexpert.recipe import Network, Parts
+from mlexpert.recipe import NO_ROLES, Network, Parts
 from mlexpert.sequence_recipe import SequenceRecipe
 from mlexpert.training.language import is_scored, nats_of
 from mlexpert.training.plan import Data
@@ -76,7 +76,7 @@ class LanguageRecipe(SequenceRecipe):
         self.require(self.dim % (2 * heads) == 0, "dim", f"a multiple of twice num_heads={heads}")
         self.require(0 <= self.dropout < 1, "dropout", "0 or more and below 1")
 
-    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+    def read(self, ds: Any, roles: Mapping[str, Any] = NO_ROLES) -> dict[str, Examples]:
         """Return a user's texts: "all", or the user's own split.
 
         Raises:

@@ -85,7 +85,7 @@ def prepare_folds(recipe: Recipe, ds: Any, roles: Roles, folds: int) -> list[Pre
 
 
 def _read(recipe: Recipe, ds: Any, roles: Roles) -> dict[str, Examples]:
-    return recipe.read(recipe.arranged(ds), **vars(roles))
+    return recipe.read(recipe.arranged(ds), vars(roles))
 
 
 def _prepared(

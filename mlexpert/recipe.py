@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -34,6 +35,10 @@ from mlexpert.training.plan import Data, Stage, Stretch
 if TYPE_CHECKING:
     from mlexpert.fitted import Fitted
     from mlexpert.training.trainer import Trainer
+
+
+NO_ROLES: Mapping[str, Any] = MappingProxyType({})
+"""Where no column is named."""
 
 
 @dataclass(frozen=True)
@@ -238,12 +243,12 @@ class Recipe:
         """Return the data as this recipe reads them: for most, as they are."""
         return ds
 
-    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+    def read(self, ds: Any, roles: Mapping[str, Any] = NO_ROLES) -> dict[str, Examples]:
         """Return a user's data as examples, undivided or by the user's own split.
 
         Args:
             ds: The data.
-            roles: The arguments of `fit` that name columns.
+            roles: The arguments of `fit` that name columns, by their names there.
         """
         assert self.objective != "sequences", "recipes of sequences read their data themselves"
         return read(ds, objective=self.objective, **roles)

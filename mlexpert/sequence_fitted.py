@@ -61,7 +61,7 @@ class SequenceFitted(Fitted):
 
     def _labelled(self, ds: Any) -> Examples:
         roles = {key: value for key, value in self.facts["data"]["roles"].items() if value}
-        parts = self._sequences.read(ds, **roles)
+        parts = self._sequences.read(ds, roles)
         if list(parts) != ["all"]:
             raise InputError(f"one set of rows is needed here, not the splits {', '.join(parts)}.")
         return parts["all"]

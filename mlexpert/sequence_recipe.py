@@ -19,7 +19,7 @@ from mlexpert.blocks.schedules import Schedule
 from mlexpert.data.examples import Examples, Objective
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
-from mlexpert.recipe import Network, Parts, Recipe
+from mlexpert.recipe import NO_ROLES, Network, Parts, Recipe
 from mlexpert.training.method import Method
 from mlexpert.training.plan import Data
 from mlexpert.training.tracking import write_json
@@ -36,7 +36,7 @@ class SequenceRecipe(Recipe):
     predicts: ClassVar[Objective]
     """Which kind of sequence: the objective of its schema and its metrics."""
 
-    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+    def read(self, ds: Any, roles: Mapping[str, Any] = NO_ROLES) -> dict[str, Examples]:
         """Return a user's data as examples: "all", or the user's own split.
 
         Raises:

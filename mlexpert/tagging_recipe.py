@@ -19,7 +19,7 @@ from mlexpert.data.splits import Splits
 from mlexpert.data.word_codes import describe_words, encode_words
 from mlexpert.errors import InputError
 from mlexpert.evidence.spans import count_spans, mark_spans, spans_of
-from mlexpert.recipe import Network, Parts
+from mlexpert.recipe import NO_ROLES, Network, Parts
 from mlexpert.sequence_recipe import SequenceRecipe
 from mlexpert.training.plan import Data
 from mlexpert.training.tagging import NO_TAG, NO_WORD, tags_said
@@ -35,7 +35,7 @@ class TaggingRecipe(SequenceRecipe):
     predicts: ClassVar = "tags"
     kinds: ClassVar = ("words",)
 
-    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+    def read(self, ds: Any, roles: Mapping[str, Any] = NO_ROLES) -> dict[str, Examples]:
         """Return sentences with their tags: "all", or the user's own split.
 
         Raises:

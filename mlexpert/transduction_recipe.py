@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -21,7 +22,7 @@ from mlexpert.data.symbols import (
 from mlexpert.data.transduction_pairs import joined, read_pairs, symbols_of
 from mlexpert.errors import InputError
 from mlexpert.evidence.edit_distance import edits
-from mlexpert.recipe import Network, Parts
+from mlexpert.recipe import NO_ROLES, Network, Parts
 from mlexpert.sequence_recipe import SequenceRecipe
 from mlexpert.training.plan import Data
 from mlexpert.training.transduction import NO_TOKEN, decode
@@ -40,7 +41,7 @@ class TransductionRecipe(SequenceRecipe):
     unit: Literal["characters", "words"] = "characters"
     """What strings are read by: characters, or words between white space."""
 
-    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+    def read(self, ds: Any, roles: Mapping[str, Any] = NO_ROLES) -> dict[str, Examples]:
         """Return pairs of sequences: "all", or the user's own split.
 
         Raises:

@@ -55,8 +55,10 @@ def read_series(
     inputs: str | list[str] | None = None,
     for_prediction: bool = False,
     sampling_rate: int | None = None,
+    group: str | None = None,
+    time: str | None = None,
+    subgroups: str | list[str] | None = None,
     sample_weight: Any = None,
-    **roles: Any,
 ) -> dict[str, Examples]:
     """Return the series of a user's data with their labels, undivided ("all") or by split.
 
@@ -68,8 +70,10 @@ def read_series(
         inputs: The column of the series; None: the one that holds lists of numbers.
         for_prediction: Whether labels are not asked for.
         sampling_rate: What decoded audio has to have, where that is known.
+        group: As `fit` takes it; so are `time` and `subgroups`.
+        time: The column of the times.
+        subgroups: Columns by which results are also reported.
         sample_weight: A column, or an array for the undivided rows or those of train.
-        roles: group, time and subgroups, as `fit` takes them.
 
     Raises:
         InputError: If the data cannot be used as it is.
@@ -81,9 +85,11 @@ def read_series(
         first.columns,
         target=target,
         inputs=[first.name],
+        group=group,
+        time=time,
+        subgroups=subgroups,
         weight=sample_weight if is_column else None,
         target_needed=not for_prediction,
-        **roles,
     )
     parts = {name: _examples(one, found, name, sampling_rate) for name, one in loaded.items()}
     whole = "all" if "all" in parts else "train"

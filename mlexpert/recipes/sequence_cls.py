@@ -13,6 +13,7 @@ Results: benchmarks/sequence/results.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
@@ -26,7 +27,7 @@ from mlexpert.data.schema import Schema
 from mlexpert.data.series_rows import holds_series, read_series
 from mlexpert.errors import InputError
 from mlexpert.networks.series import series_network
-from mlexpert.recipe import Parts
+from mlexpert.recipe import NO_ROLES, Parts
 from mlexpert.training.supervised import Supervised
 
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1500, 12, 300
@@ -69,14 +70,14 @@ class SequenceCls(ClassifierRecipe):
         rate = self.sampling_rate
         self.require(rate is None or rate >= 1000, "sampling_rate", "1000 or more, or None")
 
-    def read(self, ds: Any, **roles: Any) -> dict[str, Examples]:
+    def read(self, ds: Any, roles: Mapping[str, Any] = NO_ROLES) -> dict[str, Examples]:
         """Return series where the data hold lists of numbers, and texts otherwise.
 
         Raises:
             InputError: If the data cannot be used as it is.
         """
         if not holds_series(ds, roles.get("target")):
-            return super().read(ds, **roles)
+            return super().read(ds, roles)
         return read_series(ds, sampling_rate=self.sampling_rate, **roles)
 
     def accept(self, schema: Schema) -> None:
