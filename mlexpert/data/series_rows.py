@@ -35,17 +35,30 @@ class _Loaded:
     values: Any
 
 
-def holds_series(ds: Any, target: Any = None) -> bool:
-    """Return whether rows of a user's data are series, rather than texts or anything else."""
+def opened(ds: Any) -> Any:
+    """Return a user's data as they were read, once: pairs as they are, all else as columns.
+
+    What is returned can be handed to `holds_series`, `read_series` and any other reader, which
+    would otherwise read a file again, or find a stream at its end.
+    """
     if isinstance(ds, Mapping):
-        return bool(ds) and holds_series(next(iter(ds.values())), target)
+        return {key: opened(value) for key, value in ds.items()}
     ds = _plain(ds)
     if isinstance(ds, tuple) and len(ds) == 2:
-        if isinstance(ds[0], pd.DataFrame):
-            return bool(_candidates(from_frame(ds[0]), target))
-        return is_sequence(ds[0]) and not isinstance(_first(ds[0]), str)
+        return ds
     parts = sources.load(ds, target=None, for_prediction=False)
-    return bool(_candidates(next(iter(parts.values())), target))
+    return parts if len(parts) > 1 else next(iter(parts.values()))
+
+
+def holds_series(ds: Any, target: Any = None) -> bool:
+    """Return whether rows that were `opened` are series, rather than texts or anything else."""
+    if isinstance(ds, Mapping):
+        return bool(ds) and holds_series(next(iter(ds.values())), target)
+    if isinstance(ds, Columns):
+        return bool(_candidates(ds, target))
+    if isinstance(ds[0], pd.DataFrame):
+        return bool(_candidates(from_frame(ds[0]), target))
+    return is_sequence(ds[0]) and not isinstance(_first(ds[0]), str)
 
 
 def read_series(

@@ -47,6 +47,8 @@ def load(
     Raises:
         InputError: The form is not known, or what it points to cannot be read.
     """
+    if isinstance(ds, Columns):  # read already
+        return {"all": ds}
     if isinstance(ds, str | Path):
         return _by_path(ds, for_prediction, as_text)
     if is_instance(ds, "datasets", "Dataset"):

@@ -24,7 +24,7 @@ from mlexpert.blocks.schedules import warmup_cosine
 from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
-from mlexpert.data.series_rows import holds_series, read_series
+from mlexpert.data.series_rows import holds_series, opened, read_series
 from mlexpert.errors import InputError
 from mlexpert.networks.series import series_network
 from mlexpert.recipe import NO_ROLES, Parts
@@ -76,6 +76,7 @@ class SequenceCls(ClassifierRecipe):
         Raises:
             InputError: If the data cannot be used as it is.
         """
+        ds = opened(ds)
         if not holds_series(ds, roles.get("target")):
             return super().read(ds, roles)
         return read_series(ds, sampling_rate=self.sampling_rate, **roles)

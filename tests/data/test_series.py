@@ -16,8 +16,10 @@ from mlexpert.data.fingerprint import row_digests
 from mlexpert.data.schema import describe, schema_from_json, schema_to_json
 from mlexpert.data.series import SeriesStore, as_series
 from mlexpert.data.series_picture import series_picture
-from mlexpert.data.series_rows import holds_series, read_series
+from mlexpert.data.series_rows import holds_series, opened, read_series
 from mlexpert.errors import InputError
+from mlexpert.recipes import get
+from tests.small_data import texts
 
 N = 24
 RNG = np.random.default_rng(0)
@@ -66,7 +68,7 @@ FORMS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_reads_alike(form: str) -> None:
     ds = FORMS[form]()
-    assert holds_series(ds)
+    assert holds_series(opened(ds))
     rows = read_series(ds)["all"]
     assert rows.kind == "series" and rows.objective == "classification"
     assert rows.targets.tolist() == LABELS.tolist()
@@ -183,10 +185,10 @@ def test_exchanged_axes_are_pointed_out() -> None:
 
 
 def test_what_is_no_series_is_told_apart() -> None:
-    assert not holds_series((["a text", "another"], [0, 1]))
-    assert not holds_series((pd.Series(["a text", "another"], index=[7, 8]), [0, 1]))
-    assert not holds_series((pd.DataFrame({"a": [1.0, 2.0]}), [0, 1]))
-    assert not holds_series(pd.DataFrame({"text": ["x", "y"], "labels": [[0], [1]]}))
+    assert not holds_series(opened((["a text", "another"], [0, 1])))
+    assert not holds_series(opened((pd.Series(["a text", "another"], index=[7, 8]), [0, 1])))
+    assert not holds_series(opened((pd.DataFrame({"a": [1.0, 2.0]}), [0, 1])))
+    assert not holds_series(opened(pd.DataFrame({"text": ["x", "y"], "labels": [[0], [1]]})))
 
 
 def test_statistics_are_those_of_real_steps() -> None:
@@ -254,3 +256,17 @@ def test_a_picture_shows_lines(shape: tuple[int, int]) -> None:
     for one in (series, np.zeros_like(series)):
         pixels = np.asarray(Image.open(io.BytesIO(series_picture(one))))
         assert pixels.shape == (120, 240, 3) and 0 < (pixels < 255).any(axis=2).mean() < 0.6
+
+
+def test_a_stream_that_can_be_read_once_is_read_once() -> None:
+    class Once(torch.utils.data.IterableDataset):
+        rows = iter(
+            [(series.tolist(), label) for series, label in zip(SERIES, LABELS, strict=True)]
+        )
+
+        def __iter__(self):
+            return self.rows
+
+    parts = get("sequence-cls").read(Once())
+    assert len(parts["all"]) == N
+    assert get("sequence-cls").read(texts(), {"target": "label"})["all"].kind == "text"
