@@ -50,7 +50,7 @@ def waves(rows: int = 300, seed: int = 0) -> pd.DataFrame:
 
 
 def quick(name: str, **fields):
-    small = {"patchtst": {"patch": 8, "stride": 4}, "itransformer": {"width": 16, "heads": 2}}
+    small = {"patchtst": {"patch": 8, "stride": 4}, "itransformer": {"dim": 16, "num_heads": 2}}
     own = small.get(name.partition("/")[2], {})
     given = {"context": L, "horizon": H, "epochs": 2, "microbatch": None, "precision": "fp32"}
     return get(name, **{**given, **own, **fields})

@@ -31,12 +31,12 @@ class ITransformerForecast(ForecastRecipe):
     version: ClassVar[int] = 1
     usual: ClassVar = {"epochs": 10, "batch_size": 32, "lr": 1e-4, "patience": 3}
 
-    width: int = 256
+    dim: int = 256
     """Features of a token; D in the paper."""
-    depth: int = 2
+    num_layers: int = 2
     """Transformer layers; L in the paper."""
-    heads: int = 8
-    """Attention heads; they divide `width`."""
+    num_heads: int = 8
+    """Attention heads; they divide `dim`."""
     hidden: int = 256
     """Width of the feed-forward layers."""
     dropout: float = 0.1
@@ -45,9 +45,9 @@ class ITransformerForecast(ForecastRecipe):
     def check(self) -> None:
         """Refuse values that cannot be meant."""
         super().check()
-        for name in ("width", "depth", "heads", "hidden"):
+        for name in ("dim", "num_layers", "num_heads", "hidden"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
-        self.require(self.width % self.heads == 0, "heads", f"a divisor of width={self.width}")
+        self.require(self.dim % self.num_heads == 0, "num_heads", f"a divisor of dim={self.dim}")
         self.require(0 <= self.dropout < 1, "dropout", "0 or more and below 1")
 
     def build(self, schema: Schema) -> Parts:
@@ -58,9 +58,9 @@ class ITransformerForecast(ForecastRecipe):
             self.horizon,
             len(timeline_of(schema).targets),
             self.num_outputs,
-            dim=self.width,
-            num_heads=self.heads,
-            num_layers=self.depth,
+            dim=self.dim,
+            num_heads=self.num_heads,
+            num_layers=self.num_layers,
             hidden=self.hidden,
             dropout=self.dropout,
         )

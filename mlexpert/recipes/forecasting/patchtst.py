@@ -38,12 +38,12 @@ class PatchTstForecast(ForecastRecipe):
     """Rows of a patch; P in the paper."""
     stride: int = 8
     """Rows from one patch to the next; S in the paper."""
-    width: int = 16
+    dim: int = 16
     """Features of a token; D in the paper, which takes 128 for large data sets."""
-    depth: int = 3
+    num_layers: int = 3
     """Transformer layers."""
-    heads: int = 4
-    """Attention heads; they divide `width`."""
+    num_heads: int = 4
+    """Attention heads; they divide `dim`."""
     hidden: int = 128
     """Width of the feed-forward layers; F in the paper."""
     dropout: float = 0.3
@@ -52,10 +52,10 @@ class PatchTstForecast(ForecastRecipe):
     def check(self) -> None:
         """Refuse values that cannot be meant."""
         super().check()
-        for name in ("patch", "stride", "width", "depth", "heads", "hidden"):
+        for name in ("patch", "stride", "dim", "num_layers", "num_heads", "hidden"):
             self.require(getattr(self, name) >= 1, name, "at least 1")
         self.require(self.patch <= self.context, "patch", f"at most context={self.context}")
-        self.require(self.width % self.heads == 0, "heads", f"a divisor of width={self.width}")
+        self.require(self.dim % self.num_heads == 0, "num_heads", f"a divisor of dim={self.dim}")
         self.require(0 <= self.dropout < 1, "dropout", "0 or more and below 1")
 
     def build(self, schema: Schema) -> Parts:
@@ -68,9 +68,9 @@ class PatchTstForecast(ForecastRecipe):
             self.num_outputs,
             patch=self.patch,
             stride=self.stride,
-            dim=self.width,
-            num_heads=self.heads,
-            num_layers=self.depth,
+            dim=self.dim,
+            num_heads=self.num_heads,
+            num_layers=self.num_layers,
             hidden=self.hidden,
             dropout=self.dropout,
         )
