@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.optim import AdamW
 
@@ -51,8 +52,12 @@ def test_moves_as_torchs_muon_and_adamw_do() -> None:
                                  strict=True):  # fmt: skip
         if one.ndim < 2:
             torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
-        else:  # both make updates orthogonal in bfloat16, rounded at other places
-            assert (one - other).norm() < 0.05 * (other - start).norm()
+        else:  # torch's five steps and our three end at singular values up to .3 from one
+            assert (one - other).norm() < 0.3 * (other - start).norm()
+            assert (
+                F.cosine_similarity((one - start).flatten(), (other - start).flatten(), dim=0)
+                > 0.97
+            )
 
 
 def test_matrices_made_orthogonal_together_have_singular_values_near_one() -> None:

@@ -6,8 +6,9 @@ Papers: Vaswani et al. 2017, arXiv:1706.03762, equation 2; Hendrycks & Gimpel 20
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -47,5 +48,31 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (..., D) for (..., D)."""
         hidden = self.project_in(x)
-        hidden = F.gelu(hidden) if self.activation == "gelu" else F.relu(hidden).square()
+        hidden = F.gelu(hidden) if self.activation == "gelu" else squared_relu(hidden)
         return self.project_out(self.dropout(hidden))
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    """Return max(x, 0)^2.
+
+    Composed of torch's operations it takes twice as long to differentiate on a CPU.
+    """
+    is_fused = x.device.type != "cpu" or torch.compiler.is_compiling()
+    if is_fused or not torch.is_grad_enabled():
+        return F.relu(x).square()
+    return _SquaredRelu.apply(x)
+
+
+class _SquaredRelu(torch.autograd.Function):
+    """y = h^2 with h = max(x, 0); dL/dx = 2 g h."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        hidden = F.relu(x)
+        ctx.save_for_backward(hidden)
+        return hidden.square()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad,), (hidden,) = grads, ctx.saved_tensors
+        return torch.addcmul(grad.new_zeros(()), grad, hidden, value=2)

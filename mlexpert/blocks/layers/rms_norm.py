@@ -51,8 +51,9 @@ class _Normed(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         exact = torch.promote_types(x.dtype, torch.float32)
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
-        scale = torch.rsqrt(norm.square() / x.shape[-1] + EPSILON)
-        normed = (x * scale).to(x.dtype)
+        # In half precision all features stay in it: each operation that mixes types copies them.
+        scale = torch.rsqrt(norm.square() / x.shape[-1] + EPSILON).to(x.dtype)
+        normed = x * scale
         ctx.save_for_backward(normed, scale)
         return normed
 
@@ -60,4 +61,4 @@ class _Normed(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (grad,), (normed, scale) = grads, ctx.saved_tensors
         along = (grad * normed).mean(dim=-1, keepdim=True)
-        return (torch.addcmul(grad, normed, along, value=-1) * scale).to(grad.dtype)
+        return torch.addcmul(grad, normed, along, value=-1).mul_(scale)

@@ -97,11 +97,9 @@ class Attention(nn.Module):
             positions: (B, T) int64; a real token at 0 begins a document. None counts real tokens.
             state: Of the tokens before these; None where there are none.
         """
-        q, k, v = self._heads(x)
         plain = mask is None and positions is None
         places = _places(x, mask, positions, state)
-        if self.rotary:
-            q, k = rotate(q, k, places)
+        q, k, v = self._heads(x, places)
         if state is None:
             seen = attention_mask(
                 mask,
@@ -123,14 +121,23 @@ class Attention(nn.Module):
         )
         return self.project_out(mixed.transpose(1, 2).flatten(2)), state
 
-    def _heads(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (B, H, T, D / H), and keys and values (B, G, T, D / H)."""
+        heads = self.project_in(x).unflatten(-1, (-1, self.head_size))
+        if self.num_kv_heads == self.num_heads:
+            # Heads before tokens and the three kinds outermost: copied once, then all in one piece.
+            kinds = heads.unflatten(2, (3, -1)).permute(2, 0, 3, 1, 4).contiguous()
+            compared, (v,) = kinds.split((2, 1))
+            q, k = self._placed(compared, places)
+            return q, k, v
         counts = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
-        heads = self.project_in(x).unflatten(-1, (sum(counts), self.head_size)).transpose(1, 2)
-        q, k, v = heads.split(counts, dim=1)
-        if self.qk_norm:
-            q, k = rms_norm(heads[:, : -self.num_kv_heads]).split(counts[:2], dim=1)
-        return q, k, v
+        q, k, v = heads.transpose(1, 2).split(counts, dim=1)
+        return self._placed(q, places), self._placed(k, places), v
+
+    def _placed(self, heads: Tensor, places: Tensor) -> Tensor:
+        """Return queries or keys (..., B, H, T, D / H) as they are compared."""
+        heads = rms_norm(heads) if self.qk_norm else heads
+        return rotate(heads, places) if self.rotary else heads
 
 
 def _places(

@@ -11,35 +11,29 @@ import torch
 from torch import Tensor
 
 
-def rotate(
-    q: Tensor, k: Tensor, positions: Tensor, *, base: float = 10000.0
-) -> tuple[Tensor, Tensor]:
-    """Return queries and keys, turned by their positions.
+def rotate(heads: Tensor, positions: Tensor, *, base: float = 10000.0) -> Tensor:
+    """Return queries or keys, turned by their positions.
 
     Args:
-        q: (B, H, T, D) with D even.
-        k: (B, G, T, D).
+        heads: (..., B, H, T, D) with D even.
         positions: (B, T) or (1, T), int64.
         base: The slowest pair of features turns once in 2 pi `base` positions (nearly).
 
     Returns:
-        Queries and keys in the shapes and types they came in.
+        The features in the shape and type they came in.
 
     Raises:
         ValueError: If D is odd.
     """
-    size = q.shape[-1]
+    size = heads.shape[-1]
     if size % 2:
         raise ValueError(f"rotary positions pair features, but a head has {size}")
     # In fp32 whatever the features are: bf16 knows no odd number above 256.
     rates = torch.logspace(
-        0.0, 2 / size - 1, size // 2, base=base, device=q.device, dtype=torch.float32
+        0.0, 2 / size - 1, size // 2, base=base, device=heads.device, dtype=torch.float32
     )
     angles = positions.unsqueeze(-1).float() * rates  # (B, T, D / 2)
     cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
-    return _turn(q, cos.to(q.dtype), sin.to(q.dtype)), _turn(k, cos.to(k.dtype), sin.to(k.dtype))
-
-
-def _turn(features: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = features.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    cos, sin = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
+    partners = heads.roll(size // 2, dims=-1)
+    return torch.addcmul(heads * cos.to(heads.dtype), partners, sin.to(heads.dtype))

@@ -1,12 +1,14 @@
 """Muon for the matrices inside a network, and AdamW for embeddings, head and all else, in one step.
 
-Matrices of one shape are made orthogonal together, in half precision: on small networks that costs
-as much as the backward pass otherwise.
+Matrices of one shape are made orthogonal together, in half precision and in few steps: on small
+networks that costs as much as the backward pass otherwise.
 
-Papers: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; Loshchilov &
-Hutter 2019, arXiv:1711.05101 (AdamW).
+Papers: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; Amsel et al.
+2025, arXiv:2505.16932 (a polynomial of its own for each step); Loshchilov & Hutter 2019,
+arXiv:1711.05101 (AdamW).
 Differs from the first: an update is scaled by sqrt(max(1, rows / columns)), as in the authors'
-later code, and Nesterov's momentum is a running mean.
+later code, and Nesterov's momentum is a running mean. Differs from the second: matrices are scaled
+by a closer bound of their norm.
 """
 
 from __future__ import annotations
@@ -20,7 +22,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
 
-from mlexpert.blocks.optimizers.muon import COEFFICIENTS
+POLYNOMIALS = (
+    (8.0934, -23.6205, 17.4462),
+    (3.6366, -2.7219, 0.5365),
+    (2.6613, -1.9772, 0.4526),
+)
+"""Of X <- aX + b(XX^T)X + c(XX^T)^2 X, step by step. Each is the one that brings the singular
+values nearest to one in the worst case (a linear program over a, b, c), given what the one before
+leaves of an interval from 0.01 to 1: at last they lie within 0.73 and 1.27."""
 
 
 class MuonAdam(Optimizer):
@@ -34,7 +43,6 @@ class MuonAdam(Optimizer):
         betas: Of the others.
         eps: Of the others.
         weight_decay: Decoupled: the weight shrinks by lr * weight_decay.
-        iterations: Of the orthogonalisation.
 
     Raises:
         ValueError: If a parameter of an orthogonal group is no matrix.
@@ -49,7 +57,6 @@ class MuonAdam(Optimizer):
         betas: tuple[float, float] = (0.8, 0.95),
         eps: float = 1e-10,
         weight_decay: float = 0.0,
-        iterations: int = 5,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -58,7 +65,6 @@ class MuonAdam(Optimizer):
             "eps": eps,
             "weight_decay": weight_decay,
             "orthogonal": False,
-            "iterations": iterations,
         }
         super().__init__(groups, defaults)
         for group in self.param_groups:
@@ -93,7 +99,7 @@ class MuonAdam(Optimizer):
             buffers = [self.state[one]["momentum_buffer"] for one in parameters]
             torch._foreach_lerp_(buffers, grads, 1 - momentum)
             ahead = torch._foreach_lerp(grads, buffers, momentum)  # Nesterov's
-            updates = orthogonalized(torch.stack(list(ahead)), group["iterations"])
+            updates = orthogonalized(torch.stack(list(ahead)))
             if group["weight_decay"]:
                 torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
             size = -lr * max(1.0, shape[0] / shape[1]) ** 0.5
@@ -125,19 +131,24 @@ class MuonAdam(Optimizer):
         )
 
 
-def orthogonalized(matrices: Tensor, iterations: int = 5) -> Tensor:
-    """Return about U V^T of each matrix U S V^T, in bfloat16; see `muon.orthogonalize`.
+def orthogonalized(matrices: Tensor) -> Tensor:
+    """Return about U V^T of each matrix U S V^T, in bfloat16.
 
     Args:
         matrices: (N, R, C).
-        iterations: Newton-Schulz steps.
     """
-    a, b, c = COEFFICIENTS
-    x = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).bfloat16()
-    is_tall = matrices.shape[1] > matrices.shape[2]
-    if is_tall:
-        x = x.mT
-    for _ in range(iterations):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.mT if is_tall else x
+    x = matrices.bfloat16()
+    is_tall = x.shape[1] > x.shape[2]
+
+    def gram_of(x: Tensor) -> Tensor:
+        return x.mT @ x if is_tall else x @ x.mT
+
+    gram = gram_of(x)
+    # ||X||_2^2 <= ||X X^T||_F; one per cent more for what half precision adds.
+    square = 1.02 * gram.float().norm(dim=(1, 2), keepdim=True) + 1e-14
+    x, gram = x * square.rsqrt().to(x.dtype), gram / square.to(x.dtype)
+    for step, (a, b, c) in enumerate(POLYNOMIALS):
+        gram = gram_of(x) if step else gram
+        inner = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, *((x, inner) if is_tall else (inner, x)), beta=a)
+    return x
