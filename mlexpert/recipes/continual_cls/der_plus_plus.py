@@ -37,7 +37,7 @@ class DerPlusPlus(ReplayRecipe):
 
     alpha: float = 0.5
     """Weight of the squared error to former logits, 0 or more; alpha in the paper."""
-    beta: float = 0.5
+    beta: float = 1.0
     """Weight of the cross-entropy of replayed rows, 0 or more; beta in the paper."""
 
     def check(self) -> None:
