@@ -9,12 +9,15 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 import mlexpert
@@ -63,11 +66,17 @@ every_classifier_and_kind = pytest.mark.parametrize(
 )
 
 
+QUICK = {"batch_size": 32, "microbatch": None}
+"""What makes a training short; what fits in memory is looked at elsewhere."""
+LOOKED_AT = {"steps": 1, "judged": 20}
+"""What makes attacks short."""
+
+
 def quick(name: str, **fields) -> Recipe:
-    """Return a recipe that trains in a moment; what fits in memory is looked at elsewhere."""
-    made = get(name, **{"epochs": 2, "batch_size": 32, "microbatch": None, **fields})
-    if isinstance(made, AdversarialRecipe):  # a look at the attacks is enough
-        made = dataclasses.replace(made, steps=min(made.steps, 2), judged=20)
+    """Return a recipe that trains in a moment."""
+    made = get(name, **{"epochs": 2, **QUICK, **fields})
+    if isinstance(made, AdversarialRecipe):
+        made = dataclasses.replace(made, **LOOKED_AT | {"steps": min(made.steps, 2)})
     return made
 
 
@@ -83,6 +92,17 @@ def fit(recipe: Recipe, kind: str, run_dir: Path) -> Fitted:
     return recipe.fit(data_for(recipe, kind), run_dir=run_dir, progress=False)
 
 
+@pytest.fixture(scope="module")
+def fitted_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Fitted]:
+    """Return what fits a recipe to a kind of data, once for all tests that only look at it."""
+
+    @cache
+    def fitted(name: str, kind: str) -> Fitted:
+        return fit(quick(name), kind, tmp_path_factory.mktemp("once"))
+
+    return fitted
+
+
 def rows_on_disk(recipe: Recipe, kind: str, folder: Path) -> tuple[str, list[str]]:
     """Write the recipe's data as a user has them; return their name and the target's option."""
     ds = data_for(recipe, kind)
@@ -96,6 +116,11 @@ def rows_on_disk(recipe: Recipe, kind: str, folder: Path) -> tuple[str, list[str
         return "rows.parquet", ["--target", ds.columns[-1]]
     ds.to_csv(folder / "rows.csv", index=False)
     return "rows.csv", ["--target", ds.columns[-1]]
+
+
+def drawn(figure: Figure, file: TextIO, **_: Any) -> None:
+    """Draw nothing, which is most of a report's time: figures are looked at in tests/evidence."""
+    file.write("<svg><defs></defs></svg>")
 
 
 def weights(fitted: Fitted) -> torch.Tensor:
@@ -154,35 +179,29 @@ def test_builds_with_its_defaults(name: str, kind: str) -> None:
 
 @every_recipe_and_kind
 def test_same_seed_same_weights_and_another_seed_others(
-    name: str, kind: str, tmp_path: Path
+    name: str, kind: str, fitted_once: Callable[[str, str], Fitted], tmp_path: Path
 ) -> None:
     recipe = quick(name)
-    before = torch.random.get_rng_state()
-    first = weights(fit(recipe, kind, tmp_path / "1"))
-    torch.rand(3)
-    again = weights(fit(recipe, kind, tmp_path / "2"))
-    other = weights(fit(dataclasses.replace(recipe, seed=1), kind, tmp_path / "3"))
-    assert torch.equal(first, again)
-    assert first.shape != other.shape or not torch.equal(first, other)
-    torch.random.set_rng_state(before)
-
-
-@every_recipe_of_rows
-def test_fit_leaves_the_global_generator_alone(name: str, tmp_path: Path) -> None:
+    first = weights(fitted_once(name, kind))
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    fit(quick(name), KINDS[name][0], tmp_path)
-    assert torch.rand(1) == expected
+    again = weights(fit(recipe, kind, tmp_path / "again"))
+    assert torch.rand(1) == expected  # the global generator is left alone
+    other = weights(fit(dataclasses.replace(recipe, seed=1), kind, tmp_path / "other"))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
 
 
 @every_trained_recipe_and_kind
 def test_resuming_equals_not_stopping_bit_for_bit(
-    name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    kind: str,
+    fitted_once: Callable[[str, str], Fitted],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recipe = quick(name)
-    whole = fit(recipe, kind, tmp_path / "whole")
-
+    recipe, whole = quick(name), fitted_once(name, kind)
     steps, step = 0, Step.__call__
 
     def stop(self: Step, *args: Any, **named: Any) -> Any:
@@ -207,6 +226,8 @@ def test_overfits_a_tiny_batch(name: str, kind: str) -> None:
     recipe = get(name)
     if isinstance(recipe, ContinualRecipe):
         recipe = dataclasses.replace(recipe, num_tasks=1)
+    if isinstance(recipe, AdversarialRecipe):
+        recipe = dataclasses.replace(recipe, steps=min(recipe.steps, 2))
     prepared = prepare(recipe, data_for(recipe, kind), Roles())
     torch.manual_seed(0)
     settled = recipe.settle(prepared.schema)
@@ -233,8 +254,10 @@ def test_overfits_a_tiny_batch(name: str, kind: str) -> None:
 
 
 @every_recipe_and_kind
-def test_save_and_load_give_equal_predictions(name: str, kind: str, tmp_path: Path) -> None:
-    fitted = fit(quick(name), kind, tmp_path / "run")
+def test_save_and_load_give_equal_predictions(
+    name: str, kind: str, fitted_once: Callable[[str, str], Fitted], tmp_path: Path
+) -> None:
+    fitted = fitted_once(name, kind)
     rows = rows_of(kind)
     fitted.save(tmp_path / "model")
     loaded = mlexpert.load(tmp_path / "model")
@@ -247,8 +270,10 @@ def test_save_and_load_give_equal_predictions(name: str, kind: str, tmp_path: Pa
 
 
 @every_classifier_and_kind
-def test_predictions_speak_of_the_users_labels(name: str, kind: str, tmp_path: Path) -> None:
-    fitted = fit(quick(name), kind, tmp_path)
+def test_predictions_speak_of_the_users_labels(
+    name: str, kind: str, fitted_once: Callable[[str, str], Fitted]
+) -> None:
+    fitted = fitted_once(name, kind)
     ds = data_for(get(name), kind)
     labels = ds[1] if isinstance(ds, tuple) else ds.iloc[:, -1].to_numpy()
     probabilities = fitted.predict_proba(rows_of(kind))
@@ -261,15 +286,21 @@ def test_predictions_speak_of_the_users_labels(name: str, kind: str, tmp_path: P
 def test_the_copied_file_runs_from_any_folder(
     name: str, cwd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a script; of a first recipe in a process of its own, which takes most of the time."""
+    """As a script; the first recipe as it comes and in a process of its own, the others quickly."""
     file = copy_recipe(name, cwd / "mine.py")
     data, target = rows_on_disk(get(name), KINDS[name][0], cwd)
     words = [str(file), data, *target, "--epochs", "1", "--run-dir", "out"]
+    if name != "imbalanced-cls@1":
+        fields = {**QUICK, "precision": "fp32"}
+        if isinstance(get(name), AdversarialRecipe):
+            fields |= LOOKED_AT
+        words += [word for field in fields.items() for word in ("--set", "{}={}".format(*field))]
     if name == "imbalanced-cls@1":
         done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     else:
         monkeypatch.setattr(sys, "argv", words)
+        monkeypatch.setattr(Figure, "savefig", drawn)
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(file), run_name="__main__")
         assert ended.value.code in (0, None)

@@ -22,15 +22,15 @@ class KvCache(NamedTuple):
     values: Tensor
     """(B, G, M, D)."""
     positions: Tensor
-    """(B, M) int64."""
+    """(B, M) int64; written where the cache is not plain."""
     real: Tensor
-    """(B, M) bool, False where padding was appended."""
+    """(B, M) bool, False where padding was appended; written where the cache is not plain."""
     following: Tensor
-    """(B,) int64, the position of the token that comes next."""
+    """(B,) int64, the position of the token that comes next; where the cache is plain, `length`."""
     length: int
     """Columns in use, padding included."""
     plain: bool
-    """Whether all of them are real and of one document, so that no mask is needed."""
+    """Whether all of them are real and of one document: each has its column as its position."""
 
     @classmethod
     def empty(
@@ -57,11 +57,15 @@ class KvCache(NamedTuple):
 
     def next_positions(self, num_tokens: int, mask: Tensor | None) -> Tensor:
         """Return the positions (B, T) of T more tokens; `mask` (B, T) is True at real ones."""
-        if mask is None:
-            steps = torch.arange(num_tokens, device=self.following.device).unsqueeze(0)
-        else:
-            steps = positions_of(mask)
-        return self.following.unsqueeze(1) + steps
+        device = self.keys.device
+        if self.plain and mask is None:
+            return torch.arange(self.length, self.length + num_tokens, device=device).unsqueeze(0)
+        steps = positions_of(mask) if mask is not None else torch.arange(num_tokens, device=device)
+        return self._following.unsqueeze(1) + steps
+
+    @property
+    def _following(self) -> Tensor:
+        return torch.full_like(self.following, self.length) if self.plain else self.following
 
     def append(
         self, keys: Tensor, values: Tensor, *, positions: Tensor, mask: Tensor | None, plain: bool
@@ -87,6 +91,11 @@ class KvCache(NamedTuple):
         columns = slice(self.length, end)
         self.keys[:, :, columns] = keys
         self.values[:, :, columns] = values
+        if self.plain and plain:  # as generation goes on, token by token: nothing else to keep
+            return self._replace(length=end)
+        if self.plain:
+            self.positions[:, : self.length] = torch.arange(self.length, device=keys.device)
+            self.real[:, : self.length] = True
         self.positions[:, columns] = positions
         self.real[:, columns] = True if mask is None else mask
         following = positions[:, -1] + 1
@@ -94,8 +103,8 @@ class KvCache(NamedTuple):
             column = torch.arange(1, mask.shape[1] + 1, device=mask.device)
             last = (mask * column).amax(dim=1)  # of each row's last real token, from 1; 0 if none
             taken = positions.gather(1, (last - 1).clamp(min=0).unsqueeze(1)).squeeze(1) + 1
-            following = torch.where(last > 0, taken, self.following)
-        return self._replace(following=following, length=end, plain=self.plain and plain)
+            following = torch.where(last > 0, taken, self._following)
+        return self._replace(following=following, length=end, plain=False)
 
     def recall(
         self, num_queries: int, *, window: int | None

@@ -7,6 +7,8 @@ features are learned, so it is the same up to their order, and takes two slices,
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -29,11 +31,16 @@ def rotate(heads: Tensor, positions: Tensor, *, base: float = 10000.0) -> Tensor
     if size % 2:
         raise ValueError(f"rotary positions pair features, but a head has {size}")
     # In fp32 whatever the features are: bf16 knows no odd number above 256.
-    rates = torch.logspace(
-        0.0, 2 / size - 1, size // 2, base=base, device=heads.device, dtype=torch.float32
-    )
-    angles = positions.unsqueeze(-1).float() * rates  # (B, T, D / 2)
-    cos, sin = angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
-    cos, sin = torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
-    partners = heads.roll(size // 2, dims=-1)
-    return torch.addcmul(heads * cos.to(heads.dtype), partners, sin.to(heads.dtype))
+    angles = positions[:, None, :, None] * _rates(size, base, heads.device)  # (B, 1, T, D)
+    cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
+    return torch.addcmul(heads * cos, heads.roll(size // 2, dims=-1), sin)
+
+
+@cache
+def _rates(size: int, base: float, device: torch.device) -> Tensor:
+    """Return the radians per position (D,) of each feature; the first half turns backwards."""
+    with torch.inference_mode(False):  # or training could not use what generation has made
+        rates = torch.logspace(
+            0.0, 2 / size - 1, size // 2, base=base, device=device, dtype=torch.float32
+        )
+        return torch.cat((-rates, rates))
