@@ -119,11 +119,13 @@ def _van_de_ven(
     published: Mapping[str, str],
     more: Mapping[str, int],
     own: Mapping[str, Mapping[str, Any]],
+    *,
+    seeds: int = 5,
 ) -> Measured:
     return Measured(
         f"Split-MNIST, {scenario}-incremental",
         "mnist",
-        {**dict.fromkeys(published, 5), **more},
+        {**dict.fromkeys(published, seeds), **more},
         {**MLP, "scenario": scenario, "epochs": EPOCHS_OF_2000, "order_seed": 0},
         own=own,
         published=published,
@@ -158,8 +160,8 @@ TASKS = {
         f"a buffer of {BUFFER:,}. Rivals train on all 60,000 rows and mask nothing.",
     ),
     "split-mnist-class": _van_de_ven("class", IN_CLASS, {OURS: 5, DERPP: 5}, {}),
-    "split-mnist-domain": _van_de_ven("domain", IN_DOMAIN, {NAIVE: 10, ER: 10, OURS: 5}, {}),
-    "split-mnist-task": _van_de_ven("task", IN_TASK, {OURS: 5}, {}),
+    "split-mnist-domain": _van_de_ven("domain", IN_DOMAIN, {ER: 10, OURS: 5}, {}),
+    "split-mnist-task": _van_de_ven("task", IN_TASK, {OURS: 3}, {}, seeds=3),
     "permuted-mnist": Measured(
         "Permuted MNIST, domain-incremental",
         "mnist",
