@@ -170,6 +170,20 @@ def test_rotation_is_a_complex_product_and_sees_distances_only() -> None:
         rotate(q[..., :7], positions)
 
 
+@pytest.mark.parametrize("groups", [4, 2])
+def test_is_compiled_and_exported_as_one_graph(groups: int) -> None:
+    mixer, x = build(qk_norm=True, num_kv_heads=groups), torch.randn(2, 5, 32)
+    with torch.inference_mode():
+        expected = mixer(x)[0]
+    mixer(x)[0].sum().backward()  # what is kept of generation does not stand in training's way
+    compiled = torch.compile(mixer, backend="aot_eager", fullgraph=True)
+    found = compiled(x)[0]
+    found.sum().backward()
+    torch.testing.assert_close(found, expected)
+    exported = torch.export.export(mixer, (x,)).module()
+    torch.testing.assert_close(exported(x)[0], expected)
+
+
 def test_normed_queries_and_keys_bound_the_scores() -> None:
     mixer = build(qk_norm=True, rotary=False)
     q, k, v = mixer._heads(100 * torch.randn(1, 6, 32), torch.arange(6)[None])
