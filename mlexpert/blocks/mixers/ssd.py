@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mlexpert.blocks.layers.rms_norm import rms_norm
 from mlexpert.blocks.mixers.documents import last_columns, over_documents
 from mlexpert.blocks.mixers.ssd_scan import scan, step
 
@@ -128,7 +129,7 @@ class Ssd(nn.Module):
             answers, hidden = scan(*inputs, state.hidden, chunk=self.chunk)
         answers = answers + self.skip.to(values.dtype).unsqueeze(-1) * values
         gated = answers.flatten(2) * F.silu(gate)
-        normed = F.rms_norm(gated, (self.inner,), self.norm_weight.to(gated.dtype), 1e-6)
+        normed = rms_norm(gated) * self.norm_weight.to(gated.dtype)
         return self.project_out(normed), None if state is None else SsdState(recent, hidden)
 
     def _convolve(
