@@ -89,6 +89,13 @@ def test_evaluation_equals_a_sum_by_hand(which: str, request: pytest.FixtureRequ
     assert found["bits_per_byte"] == pytest.approx(bits, abs=1e-5)
 
 
+@every_recipe
+def test_fits_where_memory_and_precision_are_left_to_it(name: str, tmp_path: Path) -> None:
+    """What is tried without data leaves nothing behind that training or generation would meet."""
+    fitted = fit(name, [BOOK], tmp_path, microbatch="auto", precision="auto", steps=5)
+    assert len(fitted.generate("the", 5)) == 5
+
+
 def test_the_loss_of_training_is_torchs_cross_entropy(several: FittedLanguageModel) -> None:
     network = several.parts.network.model
     windows = torch.randint(several.schema.text.vocab_size, (5, 17))

@@ -7,8 +7,6 @@ features are learned, so it is the same up to their order, and takes two slices,
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
@@ -31,22 +29,10 @@ def rotate(heads: Tensor, positions: Tensor, *, base: float = 10000.0) -> Tensor
     if size % 2:
         raise ValueError(f"rotary positions pair features, but a head has {size}")
     # In fp32 whatever the features are: bf16 knows no odd number above 256.
-    made = _rates if torch.compiler.is_compiling() else _kept_rates
-    angles = positions[:, None, :, None] * made(size, base, heads.device)  # (B, 1, T, D)
+    # Made anew each time: what is kept could be a tensor of inference, or of a trial without data.
+    rates = torch.logspace(
+        0.0, 2 / size - 1, size // 2, base=base, device=heads.device, dtype=torch.float32
+    )
+    angles = positions[:, None, :, None] * torch.cat((-rates, rates))  # (B, 1, T, D)
     cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
     return torch.addcmul(heads * cos, heads.roll(size // 2, dims=-1), sin)
-
-
-def _rates(size: int, base: float, device: torch.device) -> Tensor:
-    """Return the radians per position (D,) of each feature; the first half turns backwards."""
-    rates = torch.logspace(
-        0.0, 2 / size - 1, size // 2, base=base, device=device, dtype=torch.float32
-    )
-    return torch.cat((-rates, rates))
-
-
-@cache
-def _kept_rates(size: int, base: float, device: torch.device) -> Tensor:
-    """Return the same, made once."""
-    with torch.inference_mode(False):  # or training could not use what generation has made
-        return _rates(size, base, device)

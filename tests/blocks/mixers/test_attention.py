@@ -175,7 +175,7 @@ def test_is_compiled_and_exported_as_one_graph(groups: int) -> None:
     mixer, x = build(qk_norm=True, num_kv_heads=groups), torch.randn(2, 5, 32)
     with torch.inference_mode():
         expected = mixer(x)[0]
-    mixer(x)[0].sum().backward()  # what is kept of generation does not stand in training's way
+    mixer(x)[0].sum().backward()  # nothing of inference stands in training's way
     compiled = torch.compile(mixer, backend="aot_eager", fullgraph=True)
     found = compiled(x)[0]
     found.sum().backward()
