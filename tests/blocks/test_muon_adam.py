@@ -73,9 +73,10 @@ def test_singular_values_are_mapped_by_the_polynomials(
     u, values, vh = torch.linalg.svd(matrices, full_matrices=False)
     bound = 1.02 * values.pow(4).sum(dim=1, keepdim=True).sqrt()  # of the squares
     values = values / bound.sqrt()
+    promised = values >= 0.01
     for a, b, c in POLYNOMIALS:
         values = a * values + b * values**3 + c * values**5
-    assert values.min() > 0.7 and values.max() < 1.3
+    assert values[promised].min() > 0.72 and values.max() < 1.28
     expected = u @ torch.diag_embed(values) @ vh
     rounded = orthogonalized(matrices)
     assert rounded.dtype == torch.bfloat16
