@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.blocks.backbones.series_classifier import (
+    RANGE,
     SeriesStem,
     TokenStem,
     WaveStem,
+    less_recording,
     masked_bands,
     pooled,
 )
@@ -114,6 +116,26 @@ def test_waveforms_may_be_in_any_unit_and_loudness_is_left_out(unit: float) -> N
     assert expected.shape == (1, 51, 8) and mask.all()
     features, _ = stem_of(0.3 * unit)(inputs * unit)
     torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_far_below_the_loudest_does_not_count() -> None:
+    torch.manual_seed(0)
+    energies = 20 * torch.rand(2, 30, 8) - 20
+    real = torch.ones(2, 30, 1, dtype=torch.bool)
+    real[1, 20:] = False
+    loudest = energies.masked_fill(~real, -torch.inf).amax(dim=(1, 2), keepdim=True)
+    quiet = energies < loudest - RANGE - 8
+    assert quiet.any()
+    other = torch.where(quiet, energies - 50.0, energies)  # another microphone's silence
+    expected = less_recording(energies, real)
+    torch.testing.assert_close(less_recording(other, real), expected, atol=1e-2, rtol=0)
+    assert not expected[1, 20:].any()
+    torch.testing.assert_close(less_recording(energies + 3.0, real), expected)  # played louder
+
+
+def test_a_recording_without_frames_is_no_number_gone_wrong() -> None:
+    nothing = less_recording(torch.zeros(1, 4, 8), torch.zeros(1, 4, 1, dtype=torch.bool))
+    assert torch.equal(nothing, torch.zeros(1, 4, 8))
 
 
 def test_a_band_of_frequencies_is_masked_in_every_frame() -> None:

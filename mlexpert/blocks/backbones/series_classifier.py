@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 LOUDNESS = 0.1
 """Deviation of a sample where full scale is 1: what log-mel energies take for silence stands beside
 that."""
+RANGE = 9.0
+"""Natural logarithms of energy, 39 dB, below the loudest band and frame of a recording: what is
+quieter there says how its room and its microphone sound."""
 
 
 class SeriesClassifier(nn.Module):
@@ -87,7 +91,8 @@ class SeriesStem(nn.Module):
 class WaveStem(nn.Module):
     """Log-mel energies of waveforms (B, T, 1), in which NaN pads, less their mean over time.
 
-    The mean says how loud a recording is and how its microphone sounds, which is not what was said.
+    The mean says how loud a recording is and how its microphone sounds, which is not what was said;
+    so does the noise between the sounds, which is drowned in an even one `RANGE` below the loudest.
     Samples may be in any unit: they are brought to a usual loudness before, that of training.
 
     Args:
@@ -111,10 +116,7 @@ class WaveStem(nn.Module):
         with torch.autocast(inputs.device.type, enabled=False):
             wave = inputs[..., 0].float().masked_fill(~inside, 0.0) * self.scale
             energies, mask = self.log_mel(wave, inside)
-            real = mask.unsqueeze(-1)
-            count = real.sum(dim=1, keepdim=True).clamp(min=1)
-            mean = energies.masked_fill(~real, 0.0).sum(dim=1, keepdim=True) / count
-            centred = (energies - mean).masked_fill(~real, 0.0)
+            centred = less_recording(energies, mask.unsqueeze(-1))
             if self.training:
                 centred = masked_bands(centred)
         return self.project(centred / 4.0), mask
@@ -135,6 +137,20 @@ class TokenStem(nn.Module):
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, T, D) and the mask (B, T) of real tokens."""
         return self.embedding(inputs), inputs.ne(0)
+
+
+def less_recording(energies: Tensor, real: Tensor) -> Tensor:
+    """Return log energies (B, F, M) without noise and mean of the recording; 0 is padding.
+
+    Args:
+        energies: (B, F, M).
+        real: (B, F, 1), True at frames that are no padding.
+    """
+    loudest = energies.masked_fill(~real, -math.inf).amax(dim=(1, 2), keepdim=True)
+    noise = (loudest - RANGE).clamp(min=torch.finfo(energies.dtype).min)  # no frames: no loudest
+    heard = torch.logaddexp(energies, noise).masked_fill(~real, 0.0)
+    mean = heard.sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True).clamp(min=1)
+    return (heard - mean).masked_fill(~real, 0.0)
 
 
 def masked_bands(energies: Tensor, *, share: float = 0.2) -> Tensor:
