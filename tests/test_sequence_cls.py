@@ -17,7 +17,7 @@ from mlexpert.data.sequence_stats import SeriesStats
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
 from mlexpert.recipes import get
-from mlexpert.recipes.sequence_cls import SequenceCls
+from mlexpert.recipes.sequence_cls.residual_blocks import SequenceCls
 from tests.small_data import series, table, texts
 
 DATA = Path(os.environ.get("MLEXPERT_DATA", "."))

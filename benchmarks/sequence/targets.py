@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 from protocol import (
@@ -23,6 +24,7 @@ from protocol import (
     PATCHTST,
     ROCKET,
     SOLVED,
+    SOLVED_CLASSIFIER,
     SSD,
     TAGGER,
     TASKS,
@@ -183,20 +185,23 @@ def _speed(frame: pd.DataFrame, task: str, least: float) -> list[Target]:
 
 
 def _series(frame: pd.DataFrame) -> list[Target]:
-    ours = values(frame, "ucr", CLASSIFIER, "error")
     found = []
-    for rival, more in ((ROCKET, POINTS_OF_ROCKET), (DTW, 0.0)):
-        both = pd.concat({"ours": ours, "theirs": values(frame, "ucr", rival, "error")}, axis=1)
-        means = 100 * both.dropna().mean()
+    for method, (rival, more) in product(
+        (SOLVED_CLASSIFIER, CLASSIFIER), ((ROCKET, POINTS_OF_ROCKET), (DTW, 0.0))
+    ):
+        both = pd.concat(
+            {who: values(frame, "ucr", who, "error") for who in (method, rival)}, axis=1
+        ).dropna()
         limit = f"at most {rival}'s and {more:g} point" if more else f"less than {rival}'s"
-        wanted = f"{TASKS['ucr'].title}, `{CLASSIFIER}`: mean error, %, {limit}"
-        if means.isna().any():
+        wanted = f"{TASKS['ucr'].title}, `{method}`: mean error, %, {limit}"
+        if both.empty:
             found.append(Target(wanted, "", None))
             continue
-        apart = round(means["ours"] - means["theirs"], 9)
+        ours, theirs = 100 * both.mean()
+        apart = round(ours - theirs, 9)
         met = apart <= more if more else apart < 0
-        text = f"{means['ours']:.2f} beside {means['theirs']:.2f}, {len(both.dropna())} sets"
-        whole = len(both.dropna()) >= TASKS["ucr"].methods[CLASSIFIER]
+        text = f"{ours:.2f} beside {theirs:.2f}, {len(both)} sets"
+        whole = len(both) >= TASKS["ucr"].methods[method]
         found.append(Target(wanted, text, bool(met) if whole else None))
     return found
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from mlexpert.blocks.backbones.rocket_classifier import RocketClassifier
 from mlexpert.blocks.backbones.series_classifier import (
     SeriesClassifier,
     SeriesStem,
@@ -14,6 +15,9 @@ from mlexpert.blocks.backbones.series_classifier import (
 )
 from mlexpert.blocks.layers.feed_forward import FeedForward
 from mlexpert.blocks.layers.log_mel import LogMel
+from mlexpert.blocks.layers.multi_rocket import MultiRocket
+from mlexpert.blocks.layers.sound_energies import SoundEnergies
+from mlexpert.blocks.layers.standard_series import StandardSeries
 from mlexpert.blocks.mixers.attention import Attention
 from mlexpert.blocks.mixers.pre_norm_block import PreNormBlock
 from mlexpert.blocks.mixers.recurrent import Recurrent
@@ -23,6 +27,7 @@ from mlexpert.data.batches import RaggedStore, Store
 from mlexpert.data.encode import encode_texts
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
+from mlexpert.data.sequence_stats import SeriesStats
 from mlexpert.data.series import SeriesStore
 from mlexpert.errors import InputError
 from mlexpert.recipe import Network
@@ -82,6 +87,44 @@ def _stem(schema: Schema, dim: int, sampling_rate: int | None) -> nn.Module:
     assert stats is not None, "series were described"
     if sampling_rate is None:
         return SeriesStem(stats.mean, stats.std, dim=dim)
+    return WaveStem(sound_energies(stats, sampling_rate), num_mels=NUM_MELS, dim=dim)
+
+
+def rocket_network(schema: Schema, *, num_features: int, sampling_rate: int | None) -> Network:
+    """Return random convolutions of series, or of the energies of waveforms, and linear logits.
+
+    Args:
+        schema: Of the training rows, which are series.
+        num_features: Of the convolutions, at most.
+        sampling_rate: Samples a second of waveforms; None for other series.
+
+    Raises:
+        InputError: If waveforms have several channels.
+    """
+    stats = schema.series
+    assert stats is not None, "series were described"
+    stem: nn.Module
+    if sampling_rate is None:
+        stem, channels = StandardSeries(stats.mean, stats.std), stats.channels
+        length = stats.length_p99
+    else:
+        stem, channels = sound_energies(stats, sampling_rate), NUM_MELS
+        length = 1 + stats.length_p99 // round(HOP * sampling_rate)
+    convolutions = MultiRocket(channels, length, num_features=num_features)
+    model = RocketClassifier(stem, convolutions, num_classes=schema.num_outputs)
+    return Network(model, lambda examples: SeriesStore.of(examples.inputs))
+
+
+def sound_energies(stats: SeriesStats, sampling_rate: int) -> SoundEnergies:
+    """Return what makes `NUM_MELS` energies of waveforms.
+
+    Args:
+        stats: Of the training rows.
+        sampling_rate: Samples a second.
+
+    Raises:
+        InputError: If waveforms have several channels.
+    """
     if stats.channels != 1:
         raise InputError(
             f"the recordings have {stats.channels} channels, and a waveform has one: take their "
@@ -92,8 +135,9 @@ def _stem(schema: Schema, dim: int, sampling_rate: int | None) -> nn.Module:
         num_mels=NUM_MELS,
         window=round(WINDOW * sampling_rate),
         hop=round(HOP * sampling_rate),
+        floor=1e-12,  # what is too quiet is told by each recording's loudest sound
     )
-    return WaveStem(log_mel, std=stats.std[0], num_mels=NUM_MELS, dim=dim)
+    return SoundEnergies(log_mel, std=stats.std[0])
 
 
 def _block(mixer: Mixer, dim: int, number: int, dropout: float) -> nn.Module:

@@ -6,15 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.blocks.backbones.series_classifier import (
-    RANGE,
     SeriesStem,
     TokenStem,
     WaveStem,
-    less_recording,
     masked_bands,
     pooled,
 )
 from mlexpert.blocks.layers.log_mel import LogMel
+from mlexpert.blocks.layers.sound_energies import RANGE, SoundEnergies, less_recording
 from mlexpert.data.schema import Schema, TextStats
 from mlexpert.data.sequence_stats import SeriesStats
 from mlexpert.networks.series import series_network
@@ -110,7 +109,7 @@ def test_waveforms_may_be_in_any_unit_and_loudness_is_left_out(unit: float) -> N
     def stem_of(std: float) -> nn.Module:
         torch.manual_seed(0)
         log_mel = LogMel(sample_rate=8000, num_mels=20, window=200, hop=80)
-        return WaveStem(log_mel, std=std, num_mels=20, dim=8).eval()
+        return WaveStem(SoundEnergies(log_mel, std=std), num_mels=20, dim=8).eval()
 
     expected, mask = stem_of(0.3)(inputs)
     assert expected.shape == (1, 51, 8) and mask.all()

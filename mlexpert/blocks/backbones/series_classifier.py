@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-LOUDNESS = 0.1
-"""Deviation of a sample where full scale is 1: what log-mel energies take for silence stands beside
-that."""
-RANGE = 9.0
-"""Natural logarithms of energy, 39 dB, below the loudest band and frame of a recording: what is
-quieter there says how its room and its microphone sound."""
+from mlexpert.blocks.layers.standard_series import StandardSeries
 
 
 class SeriesClassifier(nn.Module):
@@ -72,54 +66,35 @@ class SeriesStem(nn.Module):
         dim: Features D of a step.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, mean: Sequence[float], std: Sequence[float], *, dim: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean))
-        self.register_buffer("std", torch.tensor(std).clamp(min=1e-6))
+        self.standard = StandardSeries(mean, std)
         self.project = nn.Linear(len(mean), dim)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, T, D) and the mask (B, T) of real steps."""
-        mask = ~inputs[..., 0].isnan()
-        x = (inputs - self.mean) / self.std
-        return self.project(x.masked_fill(~mask.unsqueeze(-1), 0.0)), mask
+        x, mask = self.standard(inputs)
+        return self.project(x), mask
 
 
 class WaveStem(nn.Module):
-    """Log-mel energies of waveforms (B, T, 1), in which NaN pads, less their mean over time.
-
-    The mean says how loud a recording is and how its microphone sounds, which is not what was said;
-    so does the noise between the sounds, which is drowned in an even one `RANGE` below the loudest.
-    Samples may be in any unit: they are brought to a usual loudness before, that of training.
+    """Projects the energies of waveforms (B, T, 1); in training a band of them is masked.
 
     Args:
-        log_mel: Maps waveforms (B, T) and their mask to energies (B, F, M) and the frames' mask.
-        std: Deviation of a sample, over the training rows.
+        energies: Maps waveforms to energies (B, F, M), 0 on the mean, and the mask of frames.
         num_mels: M.
         dim: Features D of a frame.
     """
 
-    scale: Tensor
-
-    def __init__(self, log_mel: nn.Module, *, std: float, num_mels: int, dim: int) -> None:
+    def __init__(self, energies: nn.Module, *, num_mels: int, dim: int) -> None:
         super().__init__()
-        self.log_mel = log_mel
-        self.register_buffer("scale", torch.tensor(LOUDNESS / max(std, 1e-30)))
+        self.energies = energies
         self.project = nn.Linear(num_mels, dim)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, F, D) and the mask (B, F) of real frames."""
-        inside = ~inputs[..., 0].isnan()
-        with torch.autocast(inputs.device.type, enabled=False):
-            wave = inputs[..., 0].float().masked_fill(~inside, 0.0) * self.scale
-            energies, mask = self.log_mel(wave, inside)
-            centred = less_recording(energies, mask.unsqueeze(-1))
-            if self.training:
-                centred = masked_bands(centred)
-        return self.project(centred / 4.0), mask
+        energies, mask = self.energies(inputs)
+        return self.project(masked_bands(energies) if self.training else energies), mask
 
 
 class TokenStem(nn.Module):
@@ -137,20 +112,6 @@ class TokenStem(nn.Module):
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (B, T, D) and the mask (B, T) of real tokens."""
         return self.embedding(inputs), inputs.ne(0)
-
-
-def less_recording(energies: Tensor, real: Tensor) -> Tensor:
-    """Return log energies (B, F, M) without noise and mean of the recording; 0 is padding.
-
-    Args:
-        energies: (B, F, M).
-        real: (B, F, 1), True at frames that are no padding.
-    """
-    loudest = energies.masked_fill(~real, -math.inf).amax(dim=(1, 2), keepdim=True)
-    noise = (loudest - RANGE).clamp(min=torch.finfo(energies.dtype).min)  # no frames: no loudest
-    heard = torch.logaddexp(energies, noise).masked_fill(~real, 0.0)
-    mean = heard.sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True).clamp(min=1)
-    return (heard - mean).masked_fill(~real, 0.0)
 
 
 def masked_bands(energies: Tensor, *, share: float = 0.2) -> Tensor:

@@ -14,9 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FLOOR = 1e-6
-"""Energy below which bands are not told apart; full scale is 1."""
-
 
 class LogMel(nn.Module):
     """Turns waveforms (B, T) into log energies (B, frames, mels), without a parameter.
@@ -32,6 +29,7 @@ class LogMel(nn.Module):
         low: Lower end of the lowest band, in Hz.
         high: Upper end of the highest band, in Hz; None is half the sample rate.
         scale: `slaney` (bands of equal area) or `htk` (bands of equal height).
+        floor: Energy below which bands are not told apart; full scale is 1.
 
     Raises:
         ValueError: If the scale is another, or the bands do not fit between 0 and half the rate.
@@ -50,12 +48,13 @@ class LogMel(nn.Module):
         low: float = 0.0,
         high: float | None = None,
         scale: Literal["slaney", "htk"] = "slaney",
+        floor: float = 1e-6,
     ) -> None:
         super().__init__()
         high = sample_rate / 2 if high is None else high
         if not 0 <= low < high <= sample_rate / 2:
             raise ValueError(f"bands from {low} to {high} Hz do not fit a rate of {sample_rate} Hz")
-        self.window, self.hop, self.num_mels = window, hop, num_mels
+        self.window, self.hop, self.num_mels, self.floor = window, hop, num_mels, floor
         self.size = 2 ** (window - 1).bit_length()  # of the transform: the next power of two
         frequencies = torch.linspace(0, sample_rate / 2, self.size // 2 + 1, dtype=torch.float64)
         filters = mel_filters(frequencies, num_mels, low=low, high=high, scale=scale)
@@ -91,7 +90,7 @@ class LogMel(nn.Module):
         samples = mask.sum(dim=1, keepdim=True)
         index = torch.arange(energy.shape[1], device=energy.device)
         frames = (index * self.hop <= samples) & samples.gt(0)
-        return energy.clamp(min=FLOOR).log().masked_fill(~frames.unsqueeze(-1), 0.0), frames
+        return energy.clamp(min=self.floor).log().masked_fill(~frames.unsqueeze(-1), 0.0), frames
 
 
 def mel_filters(

@@ -1,0 +1,1 @@
+"""Classes of sequences, one recipe a file."""
