@@ -100,7 +100,9 @@ def test_a_reproduction_is_bounded_from_both_sides(load, mse: float, said: str) 
 )
 def test_held_out_speakers_are_all_needed(load, accuracies, said: str | None) -> None:
     lines = [line("fsdd-speakers", CLASSIFIER, n, accuracy=one) for n, one in enumerate(accuracies)]
-    assert state(load, lines, "mean over speakers")[0] == (said or "not measured")
+    assert state(load, lines, f"a speaker held out, `{CLASSIFIER}`: right, %, mean over speakers")[
+        0
+    ] == (said or "not measured")
 
 
 def test_the_modern_model_is_compared_with_nanogpt_seed_by_seed(load) -> None:

@@ -221,14 +221,14 @@ TASKS: dict[str, Measured] = {
     "fsdd": Measured(
         "Free Spoken Digits, the official split",
         "audio",
-        {CLASSIFIER: 3},
+        {CLASSIFIER: 3, SOLVED_CLASSIFIER: 3},
         fields={"sampling_rate": 8000},
         note="Takes 0 to 4 of each speaker and digit are the test, 300 recordings.",
     ),
     HELD_SPEAKERS: Measured(
         "Free Spoken Digits, a speaker held out",
         "audio",
-        {CLASSIFIER: 6},
+        {CLASSIFIER: 6, SOLVED_CLASSIFIER: 6},
         fields={"sampling_rate": 8000},
         note="Each of six speakers is the test of one line, 500 recordings, and train has none of "
         "them. Validation is a random part of the other five.",
