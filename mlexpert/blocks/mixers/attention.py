@@ -15,7 +15,7 @@ from mlexpert.blocks.layers.rms_norm import rms_norm
 from mlexpert.blocks.mixers.attending import attend
 from mlexpert.blocks.mixers.kv_cache import KvCache
 from mlexpert.blocks.mixers.masks import attention_mask, positions_of
-from mlexpert.blocks.mixers.rotary import rotate
+from mlexpert.blocks.mixers.rotary import turned, turns
 
 
 class Attention(nn.Module):
@@ -78,7 +78,7 @@ class Attention(nn.Module):
         if not self.causal:
             raise ValueError("only causal attention goes on from a state")
         sizes = (batch_size, self.num_kv_heads, max_length, self.head_size)
-        return KvCache.empty(*sizes, device=device, dtype=dtype)
+        return KvCache.empty(*sizes, device=device, dtype=dtype, rotary=self.rotary)
 
     def forward(
         self,
@@ -98,8 +98,12 @@ class Attention(nn.Module):
             state: Of the tokens before these; None where there are none.
         """
         plain = mask is None and positions is None
-        places = _places(x, mask, positions, state)
-        q, k, v = self._heads(x, places)
+        if plain and state is not None and state.plain:  # token by token, each operation counts
+            places, known = None, state.next_turns(x.shape[1])
+        else:
+            places = _places(x, mask, positions, state)
+            known = turns(places, self.head_size) if self.rotary else None
+        q, k, v = self._heads(x, known)
         if state is None:
             seen = attention_mask(
                 mask,
@@ -108,7 +112,7 @@ class Attention(nn.Module):
                 window=self.window,
             )
         else:
-            state = state.append(k, v, positions=places, mask=mask, plain=plain)
+            state = state.append(k, v, positions=places, mask=mask)
             k, v, seen = state.recall(x.shape[1], window=self.window)
         mixed = attend(
             q,
@@ -121,23 +125,25 @@ class Attention(nn.Module):
         )
         return self.project_out(mixed.transpose(1, 2).flatten(2)), state
 
-    def _heads(self, x: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _heads(
+        self, x: Tensor, known: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries (B, H, T, D / H), and keys and values (B, G, T, D / H)."""
         heads = self.project_in(x).unflatten(-1, (-1, self.head_size))
         if self.num_kv_heads == self.num_heads:
             # Heads before tokens and the three kinds outermost: copied once, then all in one piece.
             kinds = heads.unflatten(2, (3, -1)).permute(2, 0, 3, 1, 4).contiguous()
             compared, (v,) = kinds.split((2, 1))
-            q, k = self._placed(compared, places)
+            q, k = self._placed(compared, known)
             return q, k, v
         counts = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
         q, k, v = heads.transpose(1, 2).split(counts, dim=1)
-        return self._placed(q, places), self._placed(k, places), v
+        return self._placed(q, known), self._placed(k, known), v
 
-    def _placed(self, heads: Tensor, places: Tensor) -> Tensor:
+    def _placed(self, heads: Tensor, known: tuple[Tensor, Tensor] | None) -> Tensor:
         """Return queries or keys (..., B, H, T, D / H) as they are compared."""
         heads = rms_norm(heads) if self.qk_norm else heads
-        return rotate(heads, places) if self.rotary else heads
+        return heads if known is None else turned(heads, *known)
 
 
 def _places(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mlexpert.blocks.mixers.masks import attention_mask, positions_of
+from mlexpert.blocks.mixers.rotary import turns
 
 
 class KvCache(NamedTuple):
@@ -29,6 +30,8 @@ class KvCache(NamedTuple):
     """(B,) int64, the position of the token that comes next; where the cache is plain, `length`."""
     length: int
     """Columns in use, padding included."""
+    turns: tuple[Tensor, Tensor] | None
+    """Cosines and sines (1, 1, M, D) of rotary positions 0 to M - 1; None where none are made."""
     plain: bool
     """Whether all of them are real and of one document: each has its column as its position."""
 
@@ -42,9 +45,21 @@ class KvCache(NamedTuple):
         *,
         device: torch.device | str,
         dtype: torch.dtype,
+        rotary: bool = False,
     ) -> KvCache:
-        """Return a cache with room for `max_length` tokens of `batch_size` sequences."""
+        """Return a cache with room for `max_length` tokens of `batch_size` sequences.
+
+        Args:
+            batch_size: B.
+            num_heads: G.
+            max_length: M.
+            head_size: D.
+            device: Of the tensors.
+            dtype: Of keys and values.
+            rotary: Whether it has the turns of positions, which every token would need anew.
+        """
         shape = (batch_size, num_heads, max_length, head_size)
+        columns = torch.arange(max_length, device=device).unsqueeze(0)
         return cls(
             keys=torch.zeros(shape, device=device, dtype=dtype),
             values=torch.zeros(shape, device=device, dtype=dtype),
@@ -52,8 +67,20 @@ class KvCache(NamedTuple):
             real=torch.zeros(batch_size, max_length, device=device, dtype=torch.bool),
             following=torch.zeros(batch_size, device=device, dtype=torch.long),
             length=0,
+            turns=turns(columns, head_size) if rotary else None,
             plain=True,
         )
+
+    def next_turns(self, num_tokens: int) -> tuple[Tensor, Tensor] | None:
+        """Return the turns (1, 1, T, D) of T more tokens, where the cache has any.
+
+        Raises:
+            ValueError: If the tokens have no room.
+        """
+        if self.turns is None:
+            return None
+        columns = slice(self.length, self._end(num_tokens))
+        return self.turns[0][:, :, columns], self.turns[1][:, :, columns]
 
     def next_positions(self, num_tokens: int, mask: Tensor | None) -> Tensor:
         """Return the positions (B, T) of T more tokens; `mask` (B, T) is True at real ones."""
@@ -67,31 +94,41 @@ class KvCache(NamedTuple):
     def _following(self) -> Tensor:
         return torch.full_like(self.following, self.length) if self.plain else self.following
 
+    def _end(self, num_tokens: int) -> int:
+        """Return the columns in use with T more tokens, for which there is room."""
+        end = self.length + num_tokens
+        if end > self.keys.shape[2]:
+            raise ValueError(
+                f"the state has room for {self.keys.shape[2]} tokens, and these would be {end}; "
+                "give init_state a larger max_length"
+            )
+        return end
+
     def append(
-        self, keys: Tensor, values: Tensor, *, positions: Tensor, mask: Tensor | None, plain: bool
+        self,
+        keys: Tensor,
+        values: Tensor,
+        *,
+        positions: Tensor | None,
+        mask: Tensor | None,
     ) -> KvCache:
         """Return the cache with T more tokens.
 
         Args:
             keys: (B, G, T, D).
             values: (B, G, T, D).
-            positions: (B, T) int64.
+            positions: (B, T) int64; None where the cache is plain and they go on with their rows,
+                without padding or a new document.
             mask: (B, T), True at real tokens; None where all are.
-            plain: Whether the tokens continue their row without padding or a new document.
 
         Raises:
             ValueError: If they have no room.
         """
-        end = self.length + keys.shape[2]
-        if end > self.keys.shape[2]:
-            raise ValueError(
-                f"the state has room for {self.keys.shape[2]} tokens, and these would be {end}; "
-                "give init_state a larger max_length"
-            )
+        end = self._end(keys.shape[2])
         columns = slice(self.length, end)
         self.keys[:, :, columns] = keys
         self.values[:, :, columns] = values
-        if self.plain and plain:  # as generation goes on, token by token: nothing else to keep
+        if positions is None:  # as generation goes on, token by token: nothing else to keep
             return self._replace(length=end)
         if self.plain:
             self.positions[:, : self.length] = torch.arange(self.length, device=keys.device)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mlexpert.blocks.mixers.attention import Attention
 from mlexpert.blocks.mixers.masks import attention_mask, positions_of
-from mlexpert.blocks.mixers.rotary import rotate
+from mlexpert.blocks.mixers.rotary import turned, turns
 
 VARIANTS = {
     "plain": {},
@@ -157,17 +157,23 @@ def test_rotation_is_a_complex_product_and_sees_distances_only() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(2, 3, 5, 8, generator=generator, dtype=torch.float64) for _ in range(2))
     positions = torch.tensor([[0, 1, 2, 3, 4], [3, 9, 0, 1, 7]])
-    turned = rotate(q, positions)
+
+    def rotate(heads: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        return turned(heads, *turns(at, heads.shape[-1]))
+
     speed = 10000.0 ** (-torch.arange(4) / 4)
     angles = positions[:, None, :, None] * speed
     expected = torch.complex(q[..., :4], q[..., 4:]) * torch.polar(torch.ones_like(angles), angles)
     torch.testing.assert_close(
-        turned, torch.cat([expected.real, expected.imag], -1).double(), rtol=0, atol=1e-6
+        rotate(q, positions),
+        torch.cat([expected.real, expected.imag], -1).double(),
+        rtol=0,
+        atol=1e-6,
     )
     scores = [rotate(q, positions + s) @ rotate(k, positions + s).mT for s in (0, 5)]
     torch.testing.assert_close(scores[0], scores[1], rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match="a head has 7"):
-        rotate(q[..., :7], positions)
+        turns(positions, 7)
 
 
 @pytest.mark.parametrize("groups", [4, 2])
@@ -186,7 +192,7 @@ def test_is_compiled_and_exported_as_one_graph(groups: int) -> None:
 
 def test_normed_queries_and_keys_bound_the_scores() -> None:
     mixer = build(qk_norm=True, rotary=False)
-    q, k, v = mixer._heads(100 * torch.randn(1, 6, 32), torch.arange(6)[None])
+    q, k, v = mixer._heads(100 * torch.randn(1, 6, 32), None)
     torch.testing.assert_close(q.square().mean(-1), torch.ones(1, 4, 6), rtol=1e-4, atol=0)
     assert F.scaled_dot_product_attention(q, k, v).isfinite().all()
     assert (q @ k.mT).abs().max() <= mixer.head_size * (1 + 1e-4)
