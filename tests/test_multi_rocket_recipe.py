@@ -37,6 +37,8 @@ def test_waves_of_two_frequencies_are_told_apart_with_sound_probabilities(tmp_pa
     assert fitted.evaluate(new)["accuracy"] > 0.95
     rare = fit(tmp_path / "hard", hard(200, 0)).evaluate(hard(300, 1))
     assert rare["ece"] < 0.1  # scores of a regression are no logits
+    report = fitted.report().read_text()
+    assert "the recipe solves for its weights" in report and "more epochs" not in report
 
 
 def test_japanese_vowels_of_unequal_length(tmp_path: Path) -> None:
