@@ -62,7 +62,7 @@ class SolvedSeries(Supervised):
 
     def _rows(
         self, model: RocketClassifier, rows: Iterator[Batch]
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return features (N, P), targets (N, K) of 0 and 1, and weights (N,), of all rows."""
         features, targets, weights = [], [], []
         for batch in rows:
