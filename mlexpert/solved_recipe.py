@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -65,10 +65,7 @@ class SolvedRecipe(ContinualRecipe):
 
     def stretches(self, parts: Parts, schema: Schema, rows: Encoded) -> tuple[Stretch, ...]:
         """Return a stretch for each task, in which no gradient step is made."""
-        return tuple(
-            replace(stretch, stage=replace(stretch.stage, epochs=0))
-            for stretch in super().stretches(parts, schema, rows)
-        )
+        return tuple(stretch.without_steps() for stretch in super().stretches(parts, schema, rows))
 
 
 class SolvedMethod(ContinualMethod):

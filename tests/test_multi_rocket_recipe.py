@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import mlexpert
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
 from mlexpert.recipes import get
@@ -94,9 +95,12 @@ def test_texts_and_what_cannot_be_meant_are_refused(tmp_path: Path) -> None:
 def test_rows_that_do_not_fit_are_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fitted = fit(tmp_path / "fits")
     monkeypatch.setattr(multi_rocket, "available_bytes", lambda: 1000)
     with pytest.raises(InputError, match="num_features"):
         fit(tmp_path / "run")
+    # To answer, a model needs no room for the rows that it was made from.
+    mlexpert.load(fitted.save(tmp_path / "model"))
 
 
 def test_scores_become_logits_by_the_likelihood_of_their_targets() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -104,6 +104,10 @@ class Stretch:
     validation: Data
     evaluate: Evaluate | None
     stage: Stage
+
+    def without_steps(self) -> Stretch:
+        """Return the same without an epoch: what the method does at its end is all."""
+        return replace(self, stage=replace(self.stage, epochs=0))
 
 
 def epoch_batches(

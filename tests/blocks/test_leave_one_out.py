@@ -58,14 +58,12 @@ def test_rows_left_out_are_those_of_fits_without_them(
         assert np.allclose(found.left_out[row], said, atol=1e-4)
 
 
-def test_noise_alone_gets_a_large_penalty_and_a_line_a_small_one() -> None:
+@pytest.mark.parametrize(("rows", "width"), [(50, 200), (200, 5)])
+def test_noise_alone_gets_a_large_penalty_and_a_line_a_small_one(rows: int, width: int) -> None:
     torch.manual_seed(0)
-    x = torch.randn(50, 200)
-    noise = ridge_by_leave_one_out(x, torch.randn(50, 1))
-    line = ridge_by_leave_one_out(torch.randn(200, 5), torch.randn(200, 5)[:, :1])
-    exact = torch.randn(200, 5)
-    assert noise.weight.norm() < 0.2 and line.penalty > 0.1
-    assert ridge_by_leave_one_out(exact, exact @ torch.ones(5, 1)).penalty < 1e-4
+    x = torch.randn(rows, width)
+    assert ridge_by_leave_one_out(x, torch.randn(rows, 1)).penalty > 0.1
+    assert ridge_by_leave_one_out(x, x @ torch.ones(width, 1)).penalty < 1e-2
 
 
 def test_features_that_say_nothing_give_the_mean() -> None:

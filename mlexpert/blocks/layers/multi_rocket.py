@@ -15,6 +15,7 @@ later.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 
 import torch
@@ -120,8 +121,9 @@ class DilatedKernels(nn.Module):
         at = 0
         for number, count in enumerate(self.counts):
             for kernel, row in enumerate(torch.randint(len(x), (KERNELS,)).tolist()):
-                given, inside = self._convolved(number, x[row : row + 1], mask[row : row + 1])
-                heard = given[0, kernel][inside[0, kernel]]
+                one = slice(row, row + 1)
+                given, inside = self._convolved(number, x[one], mask[one], [kernel])
+                heard = given[inside]
                 if len(heard):
                     own = quantiles[kernel, at : at + count]
                     self.bias[kernel, at : at + count] = heard.quantile(own) + TIE
@@ -142,17 +144,20 @@ class DilatedKernels(nn.Module):
             at += count
         return torch.cat(pooled, dim=1)
 
-    def _convolved(self, number: int, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the kernels give at a dilation, (B, 84, T), and where it counts.
+    def _convolved(
+        self, number: int, x: Tensor, mask: Tensor, kernels: Sequence[int] = range(KERNELS)
+    ) -> tuple[Tensor, Tensor]:
+        """Return what K kernels give at a dilation, (B, K, T), and where it counts.
 
         Half of the kernels see zeros beyond the ends, the others count inside alone.
         """
+        of = torch.tensor(kernels, device=x.device)
         dilation = self.dilations[number]
         reach = WIDTH // 2 * dilation
-        given = F.conv1d(x, self.weight[number], padding=reach, dilation=dilation)
+        given = F.conv1d(x, self.weight[number, of], padding=reach, dilation=dilation)
         place = torch.arange(x.shape[2], device=x.device)
         within = (place >= reach) & (place < mask.sum(dim=1, keepdim=True) - reach)  # (B, T)
-        padded = (torch.arange(KERNELS, device=x.device) + number) % 2 == 0
+        padded = (of + number) % 2 == 0
         return given, torch.where(padded[:, None], mask[:, None], within[:, None])
 
 

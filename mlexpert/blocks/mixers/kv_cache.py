@@ -30,8 +30,8 @@ class KvCache(NamedTuple):
     """(B,) int64, the position of the token that comes next; where the cache is plain, `length`."""
     length: int
     """Columns in use, padding included."""
-    turns: tuple[Tensor, Tensor] | None
-    """Cosines and sines (1, 1, M, D) of rotary positions 0 to M - 1; None where none are made."""
+    turns: Tensor | None
+    """(2, 1, 1, M, D), cosines and sines of rotary positions 0 to M - 1; None where none turn."""
     plain: bool
     """Whether all of them are real and of one document: each has its column as its position."""
 
@@ -67,7 +67,7 @@ class KvCache(NamedTuple):
             real=torch.zeros(batch_size, max_length, device=device, dtype=torch.bool),
             following=torch.zeros(batch_size, device=device, dtype=torch.long),
             length=0,
-            turns=turns(columns, head_size) if rotary else None,
+            turns=torch.stack(turns(columns, head_size)) if rotary else None,
             plain=True,
         )
 
@@ -79,8 +79,8 @@ class KvCache(NamedTuple):
         """
         if self.turns is None:
             return None
-        columns = slice(self.length, self._end(num_tokens))
-        return self.turns[0][:, :, columns], self.turns[1][:, :, columns]
+        cos, sin = self.turns[..., self.length : self._end(num_tokens), :]
+        return cos, sin
 
     def next_positions(self, num_tokens: int, mask: Tensor | None) -> Tensor:
         """Return the positions (B, T) of T more tokens; `mask` (B, T) is True at real ones."""
