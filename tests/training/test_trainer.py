@@ -166,20 +166,24 @@ def _double(some: Data) -> Data:
 
 
 @pytest.mark.parametrize("step", [1, 6, 7, 8, 13, 20])
-def test_resuming_equals_not_stopping_bit_for_bit(tmp_path: Path, step: int) -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_resuming_equals_not_stopping_bit_for_bit(
+    tmp_path: Path, precision: str, step: int
+) -> None:
     """Seven steps an epoch: within one, at its end, at a start."""
     # Dropout draws from the generator in every micro-batch; the average is one more state.
     plan = replace(PLAN, microbatch=5, ema=0.8)
-    whole = trainer(tmp_path / "whole", plan, model=net(0.3))
+    whole = trainer(tmp_path / "whole", plan, model=net(0.3), precision=precision)
     torch.manual_seed(0)
     whole.run()
 
-    broken = trainer(tmp_path / "broken", plan, StopAt(step, signal.SIGINT), model=net(0.3))
+    stop = StopAt(step, signal.SIGINT)
+    broken = trainer(tmp_path / "broken", plan, stop, model=net(0.3), precision=precision)
     torch.manual_seed(0)
     with pytest.raises(Interrupted, match=rf"after step {step} of 21.*run_dir="):
         broken.run()
 
-    resumed = trainer(tmp_path / "broken", plan, model=net(0.3), fresh=False)
+    resumed = trainer(tmp_path / "broken", plan, model=net(0.3), precision=precision, fresh=False)
     torch.manual_seed(99)
     resumed.run()
     assert torch.equal(weights(resumed.model), weights(whole.model))
