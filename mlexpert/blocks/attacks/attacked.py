@@ -38,7 +38,8 @@ def attacked(model: Model) -> Iterator[None]:
                 one.requires_grad_(False)
                 if one.ndim == 4 and one.device.type == "cpu" and type(one.data) is Tensor:
                     laid_out.append((one, one.data))
-                    one.data = one.data.contiguous(memory_format=torch.channels_last)
+                    # Not `contiguous`, to which kernels (C, 1, H, W) are so as they lie.
+                    one.data = one.data.to(memory_format=torch.channels_last)
             yield
     finally:
         for module, mode in modes:

@@ -115,6 +115,17 @@ def test_model_is_exactly_as_it_was_also_after_an_error() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_a_convolution_of_grey_images_lies_channels_last_meanwhile() -> None:
+    """With one channel both layouts count as contiguous; strides alone tell a convolution."""
+    convolution, images = nn.Conv2d(1, 4, 3), torch.rand(2, 1, 8, 8)
+    before = convolution.weight.stride()
+    with attacked(convolution):
+        answer = convolution(images)
+        assert answer.is_contiguous(memory_format=torch.channels_last)
+        assert not answer.is_contiguous()
+    assert convolution.weight.stride() == before
+
+
 def test_a_model_without_a_gradient_is_refused() -> None:
     model = nn.Linear(4, 2)
     with pytest.raises(InputError, match="square"):
