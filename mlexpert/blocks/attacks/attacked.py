@@ -20,7 +20,8 @@ def attacked(model: Model) -> Iterator[None]:
 
     Afterwards all is as it was, also after an exception: the mode of every module, what takes a
     gradient and the gradients there were, buffers, and torch's random numbers. Convolutions lie
-    channels-last meanwhile, where a CPU computes them faster.
+    channels-last meanwhile, where a CPU computes them faster, and so do gradients that come back
+    through `nn.Flatten`: an activation and its gradient in two layouts are slow to multiply.
     """
     if not isinstance(model, nn.Module):
         with torch.random.fork_rng():
@@ -28,7 +29,7 @@ def attacked(model: Model) -> Iterator[None]:
         return
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(one, one.requires_grad, one.grad) for one in model.parameters()]
-    laid_out = []
+    laid_out, hooks = [], []
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gpus = sorted({one.device.index for one in model.parameters() if one.is_cuda})
     try:
@@ -40,8 +41,13 @@ def attacked(model: Model) -> Iterator[None]:
                     laid_out.append((one, one.data))
                     # Not `contiguous`, to which kernels (C, 1, H, W) are so as they lie.
                     one.data = one.data.to(memory_format=torch.channels_last)
+            if laid_out:
+                flat = [one for one, _ in modes if isinstance(one, nn.Flatten)]
+                hooks += [one.register_forward_pre_hook(_lay_out_gradient) for one in flat]
             yield
     finally:
+        for hook in hooks:
+            hook.remove()
         for module, mode in modes:
             module.training = mode
         for one, data in laid_out:
@@ -52,6 +58,17 @@ def attacked(model: Model) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
+
+
+def _lay_out_gradient(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return the input of a module, whose gradient will lie channels-last where it does itself."""
+    (image,) = inputs
+    last = torch.channels_last
+    if not image.requires_grad or image.ndim != 4 or not image.is_contiguous(memory_format=last):
+        return inputs
+    image = image.view_as(image)
+    image.register_hook(lambda gradient: gradient.contiguous(memory_format=last))
+    return (image,)
 
 
 def input_gradient(

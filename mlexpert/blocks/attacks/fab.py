@@ -99,7 +99,7 @@ def _step(
 ) -> Tensor:
     """Return the next points (B, ...), equations 9 and 10, after a step back of what is wrong."""
     seen, clean, normal = at.flatten(1), inputs.flatten(1), normal.flatten(1)
-    back = torch.where(wrong[:, None], torch.lerp(clean, seen, BACK), seen)
+    back = torch.lerp(clean, seen, torch.where(wrong, BACK, 1.0)[:, None])
     low, high = (_flat(one, inputs) for one in (threat.low, threat.high))
     budgets = _flat(threat.epsilon, inputs) if threat.norm == "linf" else None
     points, moves, lengths = (back, clean), [], []

@@ -11,6 +11,8 @@ from torch import Tensor
 
 _MOST_STEPS = 30
 """Newton steps; three to eight are usual, and D would be the limit."""
+_TINY = 1e-30
+"""Slowest speed: a coordinate that does not move has no bend, and no weight either."""
 
 
 def onto_hyperplane(
@@ -19,8 +21,8 @@ def onto_hyperplane(
     """Return the shortest move of each row to where `value + normal * move` is 0, inside a box.
 
     What is gained by a radius r is sum_i |n_i| min(r s_i, room_i), with s_i a budget in L-inf and
-    |n_i| in L2: concave and piecewise linear in r. Newton's method from 0 stays on the near side of
-    the solution, and passes at least one bend with every step.
+    |n_i| in L2: concave and piecewise linear in r, with bends at room_i / s_i. Newton's method from
+    0 stays on the near side of the solution, and passes at least one bend with every step.
 
     Args:
         at: (B, D) points inside the box.
@@ -33,21 +35,24 @@ def onto_hyperplane(
     Returns:
         Moves (B, D). Where the hyperplane is outside the box, the one that comes nearest to it.
     """
-    along = normal * -value.sign()[:, None]
-    room = torch.where(along > 0, high - at, at - low).clamp_min_(0)
-    size = along.abs()
+    side = (normal * -value.sign()[:, None]).sign()
+    # Of the room on both sides, the one that the move goes to: where the other is none or less.
+    # Torch's `where` takes ten times a product's time on a CPU, and here is most of what FAB costs.
+    room = torch.maximum((high - at) * side, (low - at) * side)
+    room = room.nan_to_num_(0.0, torch.inf).clamp_min_(0)  # a box may be without end
+    size = normal.abs()
     speed = size if budgets is None else budgets.expand_as(size)
+    weight, bend = size * speed, room / speed.clamp_min(_TINY)
     wanted = value.abs()
-    radius, reached = torch.zeros_like(wanted), size.new_zeros(())
+    radius, passes = torch.zeros_like(wanted), torch.empty_like(bend)
     for _ in range(_MOST_STEPS):
-        moved = torch.minimum(radius[:, None] * speed, room)
-        gained = (size * moved).sum(dim=1)
-        free = torch.where(moved < room, speed, reached)
-        slope = (size * free).sum(dim=1)
+        reached = radius[:, None]
+        gained = torch.minimum(bend, reached, out=passes).mul_(weight).sum(dim=1)
+        slope = torch.gt(bend, reached, out=passes).mul_(weight).sum(dim=1)
         # Where nothing is free, all that there was to gain is gained.
         longer = torch.where(slope > 0, (wanted - gained) / slope, 0.0)
         further = longer > 1e-6 * radius
         if not bool(further.any()):
             break
         radius = radius + torch.where(further, longer, 0.0)
-    return along.sign() * torch.minimum(radius[:, None] * speed, room)
+    return torch.minimum(radius[:, None] * speed, room) * side

@@ -20,7 +20,7 @@ from mlexpert.blocks.attacks.noise import uniform
 from mlexpert.blocks.attacks.square_l2 import L2
 from mlexpert.blocks.attacks.square_linf import LINF
 from mlexpert.blocks.attacks.square_moves import Moves
-from mlexpert.blocks.attacks.threat import Threat, per_row
+from mlexpert.blocks.attacks.threat import Threat
 from mlexpert.errors import InputError
 
 FIRST_SHARE = 0.8
@@ -95,7 +95,7 @@ def _search(
         logits = logits_at(model, tried)
         here, broken = margin(logits, targets), is_broken(logits, targets)
         better = here > value
-        best = torch.where(per_row(better, best), tried, best)
+        best[better] = tried[better]
         value = torch.where(better, here, value)
         if bool(broken.any()):
             ends[places[broken]] = tried[broken]

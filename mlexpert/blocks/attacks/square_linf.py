@@ -38,8 +38,12 @@ def _move(
         sign = moves.signs_in_columns(shape[0], drawn)
         return torch.where(sign == 0, best, torch.where(sign < 0, *bounds))
     side = moves.side_of_square(shape, share)
-    mask = moves.mask_of_squares(*moves.inside_squares(shape, side, numbers[:, :2]), side)
-    return torch.where(mask, torch.where(numbers[:, 2:, None, None] < 0.5, *bounds), best)
+    down, across = moves.inside_squares(shape, side, numbers[:, :2])
+    rows, columns = ((one >= 0) & (one < side) for one in (down, across))
+    # Weights of 0 and 1 are exact, and on a CPU several times as fast as `where` with masks.
+    inside = (rows[:, :, None].to(best.dtype) * columns[:, None, :])[:, None]
+    ends = torch.lerp(*bounds, (numbers[:, 2:, None, None] >= 0.5).to(best.dtype))
+    return torch.lerp(best, ends, inside)
 
 
 LINF = moves.Moves(_numbers_of_start, _start, _numbers_of_move, _move)

@@ -52,6 +52,14 @@ def test_in_budgets_the_move_is_a_share_of_each() -> None:
     assert torch.allclose(move, torch.tensor([[0.2, -0.1, 0.0]]))
 
 
+def test_in_a_box_without_end_the_move_is_that_of_the_dual_norm() -> None:
+    at, normal = torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([[1.0, -3.0, 0.0]])
+    ends = torch.tensor([-torch.inf, torch.inf])
+    for budgets, expected in ((torch.ones(()), [0.1, -0.1, 0.0]), (None, [0.04, -0.12, 0.0])):
+        move = onto_hyperplane(at, normal, torch.tensor([-0.4]), *ends, budgets)
+        assert torch.allclose(move, torch.tensor([expected]))
+
+
 @pytest.mark.parametrize("num_classes", [2, 3, 6])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_breaks_exactly_what_can_be_of_a_linear_model(norm, num_classes) -> None:

@@ -126,6 +126,19 @@ def test_a_convolution_of_grey_images_lies_channels_last_meanwhile() -> None:
     assert convolution.weight.stride() == before
 
 
+def test_what_comes_back_through_a_flattening_lies_channels_last() -> None:
+    seen = []
+    hidden = nn.Conv2d(1, 4, 3)
+    hidden.register_forward_hook(lambda _, __, answer: answer.register_hook(seen.append) and None)
+    model, images = nn.Sequential(hidden, nn.Flatten(), nn.Linear(144, 3)), torch.rand(2, 1, 8, 8)
+    plain = torch.autograd.grad(model(images.requires_grad_()).sum(), images)[0]
+    with attacked(model):
+        moved, _, _ = input_gradient(model, images, lambda logits: logits.sum(dim=1))
+    assert [one.is_contiguous(memory_format=torch.channels_last) for one in seen] == [False, True]
+    torch.testing.assert_close(moved, plain)
+    assert not model[1]._forward_pre_hooks
+
+
 def test_a_model_without_a_gradient_is_refused() -> None:
     model = nn.Linear(4, 2)
     with pytest.raises(InputError, match="square"):
