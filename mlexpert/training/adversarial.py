@@ -108,8 +108,8 @@ class AdversarialMethod(Method):
         ):
             over = (
                 f"the robust accuracy on validation fell from {self.best:.3f} to {accuracy:.3f}, "
-                "which is catastrophic overfitting to the attack of training. More steps (or, of "
-                "fast-at, more noise) or a smaller lr keep it away."
+                "which is catastrophic overfitting to the attack of training. More steps keep it "
+                "away; of fast-at more noise does, or steps of random length (shortest=0)."
             )
         found = {"robust_error": 1 - accuracy, "robust_log_loss": losses.double().mean().item()}
         return Examined(found, over)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mlexpert.blocks.attacks.threat import Threat
+from mlexpert.errors import InputError
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipes import get
 from mlexpert.recipes.adversarial_cls.awp import AwpMethod
@@ -108,7 +109,7 @@ def test_fast_at_with_wide_noise_does_not_cut_back() -> None:
     seen = []
     model, rows = net(), batch()
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    FastTraining(attacking(), noise=2.0).loss(model, rows)
+    FastTraining(attacking(), noise=2.0, shortest=1.0).loss(model, rows)
     start, moved = seen
     assert EPSILON < (moved - rows.inputs).abs().max() <= 3 * EPSILON + 1e-6
     gone = (moved - start).abs()[(moved > 0) & (moved < 1)]
@@ -119,7 +120,7 @@ def test_fast_at_with_narrow_noise_stays_in_the_ball() -> None:
     seen = []
     model, rows = net(), batch()
     model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    FastTraining(attacking(step_size=1.25), noise=1.0).loss(model, rows)
+    FastTraining(attacking(step_size=1.25), noise=1.0, shortest=1.25).loss(model, rows)
     assert (seen[1] - rows.inputs).abs().max() <= EPSILON
 
 
@@ -156,7 +157,31 @@ def test_free_at_is_the_papers_loop() -> None:
         torch.testing.assert_close(method.change, change, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("epsilon", "noise"), [(8 / 255, 2.0), (0.3, 1.0)])
-def test_fast_at_takes_less_noise_where_it_would_hide_the_images(epsilon, noise) -> None:
+@pytest.mark.parametrize(
+    ("epsilon", "settled"), [(8 / 255, (2.0, 1.0, 1.0)), (0.3, (1.0, 2.0, 0.0))]
+)
+def test_fast_at_takes_less_noise_where_it_would_hide_the_images(epsilon, settled) -> None:
     recipe = get("adversarial-cls/fast-at", epsilon=epsilon)
-    assert recipe.settle(prepare(recipe, images(), Roles()).schema).noise == noise
+    found = recipe.settle(prepare(recipe, images(), Roles()).schema)
+    assert (found.noise, found.step_size, found.shortest) == settled
+
+
+def test_steps_of_fast_at_have_random_lengths() -> None:
+    seen = []
+    model, rows = net(), batch()
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    FastTraining(attacking(step_size=3.0), noise=2.0, shortest=1.0).loss(model, rows)
+    start, moved = seen
+    inside = (moved > 0) & (moved < 1)
+    gone = [(there - here).abs()[on] for here, there, on in zip(start, moved, inside, strict=True)]
+    lengths = torch.stack([one.median() for one in gone if len(one)]) / EPSILON
+    assert all((one - one.median()).abs().max() < 1e-5 for one in gone if len(one))
+    assert lengths.min() >= 1 - 1e-5
+    assert lengths.max() <= 3 + 1e-5
+    assert lengths.std() > 0.3
+
+
+def test_the_shortest_step_of_fast_at_is_no_longer_than_the_longest() -> None:
+    with pytest.raises(InputError, match="shortest=1.5.*at most step_size=1"):
+        recipe = get("adversarial-cls/fast-at", epsilon=0.1, shortest=1.5)
+        recipe.settle(prepare(recipe, images(), Roles()).schema)
