@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 import mlexpert
+from mlexpert.blocks.backbones.rocket_classifier import RocketClassifier
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
 from mlexpert.recipes import get
 from mlexpert.recipes.sequence_cls import multi_rocket
+from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch
 from mlexpert.training.solved_series import likeliest_scale, some_rows
 from tests.small_data import series, texts
@@ -74,6 +77,30 @@ def test_waveforms_are_read_as_energies_whatever_their_loudness(tmp_path: Path) 
     said = fitted.predict_proba(waves)
     assert (said.argmax(axis=1) == labels).mean() > 0.95
     np.testing.assert_allclose(fitted.predict_proba([3 * wave for wave in waves]), said, atol=1e-3)
+
+
+def test_is_stopped_where_it_looks_at_its_rows_and_begins_that_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, features = fit(tmp_path / "whole", series(200)), RocketClassifier.features
+    looks = 0
+
+    def look(self: RocketClassifier, inputs: torch.Tensor) -> torch.Tensor:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return features(self, inputs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RocketClassifier, "features", look)
+        with pytest.raises(Interrupted, match=r"step-\d+ is kept"):
+            fit(tmp_path / "broken", series(200))
+    assert looks == 2
+    went_on = fit(tmp_path / "broken", series(200))
+    np.testing.assert_array_equal(
+        went_on.predict_proba(series(20)["wave"]), whole.predict_proba(series(20)["wave"])
+    )
 
 
 def test_a_class_of_more_weight_is_said_more_often(tmp_path: Path) -> None:

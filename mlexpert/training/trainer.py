@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,8 @@ class Trainer:
             self.kept.put_back()
         self.model.eval()
         started = time.monotonic()
-        self.method.end_task(self.model, replace(task, batches=lambda: self._rows_of(train)))
+        rows = partial(self._rows_at_end, train, stop, bar)
+        self.method.end_task(self.model, replace(task, batches=rows))
         self.at.seconds += time.monotonic() - started
         if not stage.epochs:  # what the method did at the end is all that was learned
             self._score(validation)
@@ -192,6 +194,21 @@ class Trainer:
         cuts = cut(torch.arange(len(train.targets)), self.plan.batch_size)
         for inputs, targets, index in batches(train.store, train.targets, cuts):
             yield Batch(inputs.to(self.engine.device), targets, index, train.weights_of(index))
+
+    def _rows_at_end(self, train: Data, stop: StopSignal, bar: Bar) -> Iterator[Batch]:
+        """Yield the rows of a task as they are, and show how far it is.
+
+        Where there are no steps, the end is all there is to do, and a signal stops it: the
+        checkpoint from before it is as good as any.
+        """
+        seen = 0
+        for batch in self._rows_of(train):
+            if stop.received and not self.stretch.stage.epochs and self.processes.count == 1:
+                kept = max(self.folder.checkpoints.glob("step-*"))
+                raise stopped(stop.received, self.at.step, 0, kept, self.folder)
+            seen += len(batch)
+            bar.say(self._done(), f"{seen:,} of {len(train.targets):,} rows")
+            yield batch
 
     def _epoch(self, train: Data, stop: StopSignal, bar: Bar) -> None:
         steps = self.steps[self.at.task]
