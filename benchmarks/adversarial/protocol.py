@@ -103,6 +103,8 @@ TASKS = {
         dict.fromkeys((OURS, PGD_AT, TRADES, FAST), 1),
         step_size=0.1,
         fields={"epochs": 5},
+        pgd_rows=1000,
+        auto_rows=200,
         note="Five epochs of each.",
     ),
     "cifar-10": Measured(
