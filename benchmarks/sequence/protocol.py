@@ -173,7 +173,7 @@ TASKS: dict[str, Measured] = {
         "a word, as in the literature.",
     ),
     "speed-128": _speed("Speed, 4 layers, 128 wide", SMALL, 200),
-    "speed-384": _speed("Speed, 6 layers, 384 wide", LARGE, 20),
+    "speed-384": _speed("Speed, 6 layers, 384 wide", LARGE, 60),
     "etth1-96": _forecast(
         "ETTh1",
         "ETTh1",
