@@ -62,8 +62,10 @@ def attacked(model: Model) -> Iterator[None]:
 
 def _lay_out_gradient(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Return the input of a module, whose gradient will lie channels-last where it does itself."""
-    (image,) = inputs
     last = torch.channels_last
+    if not inputs:  # it was called by keyword
+        return inputs
+    (image,) = inputs
     if not image.requires_grad or image.ndim != 4 or not image.is_contiguous(memory_format=last):
         return inputs
     image = image.view_as(image)

@@ -11,8 +11,6 @@ from torch import Tensor
 
 _MOST_STEPS = 30
 """Newton steps; three to eight are usual, and D would be the limit."""
-_TINY = 1e-30
-"""Slowest speed: a coordinate that does not move has no bend, and no weight either."""
 
 
 def onto_hyperplane(
@@ -42,7 +40,8 @@ def onto_hyperplane(
     room = room.nan_to_num_(0.0, torch.inf).clamp_min_(0)  # a box may be without end
     size = normal.abs()
     speed = size if budgets is None else budgets.expand_as(size)
-    weight, bend = size * speed, room / speed.clamp_min(_TINY)
+    # A coordinate that does not move has its bend anywhere: it has no weight.
+    weight, bend = size * speed, room / speed.clamp_min(torch.finfo(speed.dtype).tiny)
     wanted = value.abs()
     radius, passes = torch.zeros_like(wanted), torch.empty_like(bend)
     for _ in range(_MOST_STEPS):

@@ -52,6 +52,14 @@ def test_in_budgets_the_move_is_a_share_of_each() -> None:
     assert torch.allclose(move, torch.tensor([[0.2, -0.1, 0.0]]))
 
 
+def test_half_precision_has_no_bend_at_infinity_over_nothing() -> None:
+    at, normal = torch.tensor([[0.0, 0.5]]).half(), torch.tensor([[-1.0, -2.0]]).half()
+    zero, one = torch.zeros(()).half(), torch.ones(()).half()
+    budgets = torch.tensor([0.0, 0.1]).half()
+    move = onto_hyperplane(at, -normal, torch.tensor([0.4]).half(), zero, one, budgets)
+    assert torch.allclose(move.float(), torch.tensor([[0.0, -0.2]]), atol=1e-3)
+
+
 def test_in_a_box_without_end_the_move_is_that_of_the_dual_norm() -> None:
     at, normal = torch.tensor([[0.5, 0.5, 0.5]]), torch.tensor([[1.0, -3.0, 0.0]])
     ends = torch.tensor([-torch.inf, torch.inf])

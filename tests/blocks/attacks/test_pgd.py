@@ -129,7 +129,11 @@ def test_a_convolution_of_grey_images_lies_channels_last_meanwhile() -> None:
 def test_what_comes_back_through_a_flattening_lies_channels_last() -> None:
     seen = []
     hidden = nn.Conv2d(1, 4, 3)
-    hidden.register_forward_hook(lambda _, __, answer: answer.register_hook(seen.append) and None)
+
+    def look(_: nn.Module, __: tuple[Tensor, ...], answer: Tensor) -> None:
+        answer.register_hook(seen.append)
+
+    hidden.register_forward_hook(look)
     model, images = nn.Sequential(hidden, nn.Flatten(), nn.Linear(144, 3)), torch.rand(2, 1, 8, 8)
     plain = torch.autograd.grad(model(images.requires_grad_()).sum(), images)[0]
     with attacked(model):
@@ -137,6 +141,20 @@ def test_what_comes_back_through_a_flattening_lies_channels_last() -> None:
     assert [one.is_contiguous(memory_format=torch.channels_last) for one in seen] == [False, True]
     torch.testing.assert_close(moved, plain)
     assert not model[1]._forward_pre_hooks
+
+
+def test_a_flattening_may_be_called_by_keyword() -> None:
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.flatten = nn.Conv2d(1, 4, 3), nn.Flatten()
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.flatten(input=self.hidden(images))
+
+    model, images = Called(), torch.rand(2, 1, 8, 8)
+    with attacked(model):
+        assert torch.isfinite(input_gradient(model, images, lambda z: z.sum(dim=1))[0]).all()
 
 
 def test_a_model_without_a_gradient_is_refused() -> None:
