@@ -91,9 +91,9 @@ TASKS = {
             TRADES: "99.48 / 95.60 / 92.81",
             FAST: "98.50 / 88.77 / 82.93",
         },
-        note="Every recipe as it is but for epsilon. Published: Madry et al. 2018, Zhang et al. 2019 "
-        "(a larger network, 100 epochs), Wong et al. 2020; AutoAttack's figures are those of Croce "
-        "& Hein 2020.",
+        note="Every recipe as it is but for epsilon. Published: Madry et al. 2018, Zhang et al. "
+        "2019 (a larger network, 100 epochs), Wong et al. 2020; AutoAttack's figures are those of "
+        "Croce & Hein 2020.",
     ),
     LONG: Measured(
         "MNIST, L-inf 0.3, the long run",

@@ -78,11 +78,32 @@ def test_singular_values_are_mapped_by_the_polynomials(
         values = a * values + b * values**3 + c * values**5
     assert values[promised].min() > 0.72 and values.max() < 1.28
     expected = u @ torch.diag_embed(values) @ vh
-    rounded = orthogonalized(matrices)
-    assert rounded.dtype == torch.bfloat16
-    assert (rounded - expected).norm() < 0.1 * expected.norm()
-    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.double)
-    torch.testing.assert_close(orthogonalized(matrices), expected, rtol=0, atol=1e-5)
+    for dtype, most in ((torch.bfloat16, 0.1), (torch.float32, 1e-5), (torch.float64, 1e-5)):
+        monkeypatch.setattr(muon_adam, "arithmetic", lambda _, dtype=dtype: dtype)
+        made = orthogonalized(matrices)
+        assert made.dtype == dtype
+        assert (made - expected).norm() < most * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("device", "has", "dtype"),
+    [
+        ("cuda", {}, torch.bfloat16),
+        ("cpu", {"avx512_bf16": True, "amx_bf16": False}, torch.bfloat16),
+        ("cpu", {"amx_bf16": True}, torch.bfloat16),
+        ("cpu", {"avx2": True, "avx512_bf16": False}, torch.float32),
+    ],
+)
+def test_half_precision_is_for_processors_that_have_it(
+    device: str, has: dict[str, bool], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert muon_adam.arithmetic(torch.device(device)) == dtype
+
+
+def test_half_precision_is_not_taken_where_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert muon_adam.arithmetic(torch.device("cpu")) == torch.float32
 
 
 def test_matrices_made_orthogonal_together_have_singular_values_near_one() -> None:

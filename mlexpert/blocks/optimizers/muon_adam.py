@@ -1,7 +1,7 @@
 """Muon for the matrices inside a network, and AdamW for embeddings, head and all else, in one step.
 
-Matrices of one shape are made orthogonal together, in half precision and in few steps: on small
-networks that costs as much as the backward pass otherwise.
+Matrices of one shape are made orthogonal together, in half precision where that is fast, and in few
+steps: on small networks that costs as much as the backward pass otherwise.
 
 Papers: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; Amsel et al.
 2025, arXiv:2505.16932 (a polynomial of its own for each step); Loshchilov & Hutter 2019,
@@ -14,7 +14,7 @@ by a closer bound of their norm.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -131,13 +131,26 @@ class MuonAdam(Optimizer):
         )
 
 
+def arithmetic(device: torch.device) -> torch.dtype:
+    """Return bfloat16, or float32 on a CPU that has no instructions for it.
+
+    Products of bfloat16 take 17 times as long as those of float32 there.
+    """
+    if device.type != "cpu":
+        return torch.bfloat16
+    # Where torch cannot say, half precision is not risked.
+    has: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    fast = any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
 def orthogonalized(matrices: Tensor) -> Tensor:
-    """Return about U V^T of each matrix U S V^T, in bfloat16.
+    """Return about U V^T of each matrix U S V^T, in the `arithmetic` of the device.
 
     Args:
         matrices: (N, R, C).
     """
-    x = matrices.bfloat16()
+    x = matrices.to(arithmetic(matrices.device))
     is_tall = x.shape[1] > x.shape[2]
 
     def gram_of(x: Tensor) -> Tensor:
