@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from mlexpert.blocks.samplers import smote as smote_module
 from mlexpert.blocks.samplers.smote import smote
 from mlexpert.errors import InputError
 
@@ -48,14 +49,17 @@ def test_numbers_are_those_of_imbalanced_learn_on_standardised_columns() -> None
     np.testing.assert_array_equal(targets, labels)
 
 
-def test_mixed_columns_are_those_of_its_smote_nc() -> None:
-    rows = torch.cat([codes()[:, :1], numbers(), codes()[:, 1:]], dim=1)
+@pytest.mark.parametrize(("k", "codes_each"), [(5, 2), (1, 6)])
+def test_mixed_columns_are_those_of_its_smote_nc(k: int, codes_each: int) -> None:
+    """Of two codes and five neighbours, or of one neighbour, no vote is tied."""
+    drawn = codes() % codes_each
+    rows = torch.cat([drawn[:, :1], numbers(), drawn[:, 1:]], dim=1)
     kinds = [0, 4]
-    new, targets, _ = smote(rows, TARGETS, (60, 60, 30), categorical=kinds, seed=3)
+    new, targets, _ = smote(rows, TARGETS, (60, 60, 30), categorical=kinds, k_neighbors=k, seed=3)
     scaler = StandardScaler()
     ready = rows.numpy().copy()
     ready[:, 1:4] = scaler.fit_transform(ready[:, 1:4])
-    sampler = SMOTENC(kinds, sampling_strategy={1: 60, 2: 30}, random_state=3)
+    sampler = SMOTENC(kinds, sampling_strategy={1: 60, 2: 30}, k_neighbors=k, random_state=3)
     expected, labels = theirs(sampler, ready)
     expected[:, 1:4] = scaler.inverse_transform(expected[:, 1:4])
     np.testing.assert_allclose(new, expected, rtol=1e-10)
@@ -149,7 +153,34 @@ def test_numbers_of_any_size_come_back_as_they_were() -> None:
         assert (made <= own.max(dim=0).values + slack).all()
 
 
+def test_categories_that_are_tied_are_drawn_evenly() -> None:
+    # Two rows of each of two codes around a fifth: of its four neighbours two have either.
+    rows = torch.tensor([[0.0, 0], [0, 0], [0, 1], [0, 1], [0, 2]] + [[9.0, 9]] * 500)
+    targets = torch.tensor([0] * 5 + [1] * 500)
+    new, _, _ = smote(rows, targets, (500, 500), categorical=[1], k_neighbors=4)
+    counts = new[:, 1].long().bincount(minlength=3)
+    assert counts[2] == 0  # of no neighbour more often than the others
+    assert 200 < counts[0] < 300
+
+
+def test_rows_are_found_where_hardly_two_have_the_same_category(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = np.random.default_rng(0)
+    own = np.stack([generator.normal(size=40), np.r_[np.arange(30), np.arange(10)]], axis=1)
+    own = np.concatenate([own, generator.normal(size=(40, 2))], axis=1)
+    kinds = np.array([False, True, False, False])
+    size = np.median(own[:, ~kinds].std(axis=0))
+    distance = cdist(own[:, ~kinds], own[:, ~kinds]) ** 2
+    distance += size**2 * (own[:, 1] != own[:, 1, None])
+    np.fill_diagonal(distance, np.inf)
+    monkeypatch.setattr(smote_module, "PAIRS", 100)  # some pieces, the last of them smaller
+    found = smote_module._neighbors(own, kinds, 4)
+    np.testing.assert_array_equal(found, distance.argsort(axis=1)[:, :4])
+
+
 def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imblearn.over_sampling", None)
     with pytest.raises(InputError, match=r"pip install 'mlexpert\[smote\]'"):
-        smote(numbers(), TARGETS, (60, 60, 60))
+        smote(codes(4), TARGETS, (60, 60, 60), categorical=range(4))
+    assert len(smote(numbers(), TARGETS, (60, 60, 60))[0]) == 91  # which needs none
