@@ -16,6 +16,7 @@ import mlexpert
 from mlexpert import trials
 from mlexpert.errors import InputError, RunError
 from mlexpert.recipes import get
+from mlexpert.training import arithmetic as arithmetic_module
 from mlexpert.training import checkpoint_clock
 from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.interrupt import Interrupted
@@ -34,7 +35,10 @@ def weights(run: Path) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["tabular", "image", "text"])
-def test_a_fit_says_what_it_predicted_probed_and_chose(kind: str, tmp_path: Path) -> None:
+def test_a_fit_says_what_it_predicted_probed_and_chose(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arithmetic_module, "processor_has_bf16", lambda: True)
     fitted = get("imbalanced-cls", **FIELDS).fit(of_kind(kind), run_dir=tmp_path, progress=False)
     memory, arithmetic = record(tmp_path)["memory"], record(tmp_path)["arithmetic"]
     assert memory["size"] == 16 and "the whole batch of 16 fits" in memory["why"]

@@ -1,8 +1,8 @@
 """What `auto` decides before the first step: precision and memory layout, by trying them.
 
-On a CPU bf16 may halve a step or slow it down; that depends on the processor and on the model, so a
-few steps are timed. A stopwatch decides differently now and then, and equal seeds are to give equal
-weights, so a decision is remembered on the machine.
+On a CPU that has bf16 it may halve a step or slow it down; that depends on the processor and on the
+model, so a few steps are timed. A stopwatch decides differently now and then, and equal seeds are
+to give equal weights, so a decision is remembered on the machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from mlexpert.environment import environment
+from mlexpert.environment import environment, processor_has_bf16
 from mlexpert.training.method import Batch, Method
 from mlexpert.training.remembered import recall, remember
 from mlexpert.training.trial import Arithmetic, Trial, try_all
@@ -29,6 +29,7 @@ BF16_GAIN, LAYOUT_GAIN = 1.25, 1.15
 MOST_ROWS = 256
 """That are tried: they tell what a larger batch would, and a step of thousands of images takes a
 quarter of a minute."""
+NO_HALF = "this processor has no instructions for bf16"
 LEAST_COSINE, LARGEST_LOSS_CHANGE = 0.97, 0.01
 """Of bf16's gradient to fp32's, and relative of its loss. Sound networks have .985 and .001 or
 better (benchmarks/precision); one whose logits lie around 100, which bf16 rounds to halves, .38."""
@@ -77,11 +78,14 @@ def choose_arithmetic(
     device = batch.inputs.device.type
     if batch.inputs.ndim != 4:
         channels_last = False
+    no_half = precision == "auto" and device == "cpu" and not processor_has_bf16()
+    known = [NO_HALF] if no_half else []
     precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
+    precisions = precisions[:1] if no_half else precisions
     layouts = [False, True] if channels_last == "auto" else [channels_last]
     wanted = [Arithmetic(name, layout) for name in precisions for layout in layouts]
     if len(wanted) == 1:
-        return Choice(wanted[0], f"{wanted[0]}: as asked.")
+        return Choice(wanted[0], f"{wanted[0]}: {NO_HALF if no_half else 'as asked'}.")
     if device != "cpu":
         # What matrix units are made for: half precision, channels-last.
         native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -95,7 +99,7 @@ def choose_arithmetic(
     earlier = _earlier(recall(memory, key), wanted)
     if earlier is not None:
         return earlier
-    choice = _judge(try_all(model, method, batch, wanted, clock))
+    choice = _judge(try_all(model, method, batch, wanted, clock), known)
     if choice.trials[0].error:  # training will meet it too, and is prepared
         return choice
     entry = {**asdict(choice.arithmetic), "why": choice.why}
@@ -111,10 +115,15 @@ def _earlier(entry: dict[str, Any] | None, wanted: list[Arithmetic]) -> Choice |
     return Choice(arithmetic, why) if arithmetic in wanted else None
 
 
-def _judge(trials: list[Trial]) -> Choice:
-    """Take bf16 where it is clearly faster and agrees, or else channels-last where it is faster."""
+def _judge(trials: list[Trial], known: list[str]) -> Choice:
+    """Take bf16 where it is clearly faster and agrees, or else channels-last where it is faster.
+
+    Args:
+        trials: Of what is in question.
+        known: What was settled without a trial, in words.
+    """
     tried = {trial.arithmetic: trial for trial in trials}
-    chosen, reasons = trials[0], []
+    chosen, reasons = trials[0], list(known)
     if chosen.error:
         why = f"{chosen.arithmetic}: a first step failed ({chosen.error})."
         return Choice(chosen.arithmetic, why, tuple(trials))

@@ -64,6 +64,11 @@ def images(rows: int = 6) -> Batch:
     return Batch(inputs, torch.arange(rows) % 3, torch.arange(rows))
 
 
+@pytest.fixture(autouse=True)
+def _processor_with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arithmetic, "processor_has_bf16", lambda: True)
+
+
 def choose(model: nn.Module, home: Path, clock: Clock | None = None, **options) -> Choice:
     options = {"precision": "auto", "channels_last": "auto", "batch": images()} | options
     method = options.pop("method", None) or CrossEntropy(shift=0, flip=False)
@@ -299,6 +304,26 @@ def test_a_real_clock_sees_real_work(home: Path) -> None:
     choice = choose(Slowed(), home, channels_last=False)
     assert choice.arithmetic == FP32
     assert choice.trials[1].seconds >= 0.02 > choice.trials[0].seconds
+
+
+def test_bf16_is_not_tried_on_a_processor_that_has_none(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arithmetic, "processor_has_bf16", lambda: False)
+    clock = Clock()
+    model = Costly(clock, 1.0, 0.1, 0.8)
+    choice = choose(model, home, clock)
+    assert choice.arithmetic == FP32_LAST
+    assert choice.why == (
+        "fp32, channels_last: this processor has no instructions for bf16; channels_last is 1.25 "
+        "times as fast."
+    )
+    steps = clock.steps
+    settled = choose(model, home, clock, channels_last=False)
+    assert settled.arithmetic == FP32 and clock.steps == steps
+    assert settled.why == "fp32: this processor has no instructions for bf16."
+    asked = choose(model, home, clock, precision="bf16", channels_last=False)
+    assert (asked.arithmetic, asked.why) == (BF16, "bf16: as asked.")
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, Arithmetic("bf16", True)), (False, FP32)])

@@ -14,13 +14,15 @@ by a closer bound of their norm.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.adamw import adamw
+
+from mlexpert.environment import processor_has_bf16
 
 POLYNOMIALS = (
     (8.0934, -23.6205, 17.4462),
@@ -136,12 +138,8 @@ def arithmetic(device: torch.device) -> torch.dtype:
 
     Products of bfloat16 take 17 times as long as those of float32 there.
     """
-    if device.type != "cpu":
-        return torch.bfloat16
-    # Where torch cannot say, half precision is not risked.
-    has: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    fast = any(has.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    return torch.bfloat16 if fast else torch.float32
+    has_half = device.type != "cpu" or processor_has_bf16()
+    return torch.bfloat16 if has_half else torch.float32
 
 
 def orthogonalized(matrices: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 A new row of numbers is x + u (x' - x), with x' one of the k nearest rows of the same class and u
 uniform over [0, 1]; a category is what most of the k neighbours have (SMOTE-NC). Both draw the
-rows of imbalanced-learn, whose SMOTE-NC takes eight times as long. A table of categories alone
+rows of imbalanced-learn, whose SMOTE-NC takes six times as long. A table of categories alone
 compares rows by how differently their values are spread over the classes (SMOTE-N), and that is
 imbalanced-learn's.
 
