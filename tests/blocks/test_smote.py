@@ -163,8 +163,9 @@ def test_categories_that_are_tied_are_drawn_evenly() -> None:
     assert 200 < counts[0] < 300
 
 
+@pytest.mark.parametrize("most_marks", [256, 3])
 def test_rows_are_found_where_hardly_two_have_the_same_category(
-    monkeypatch: pytest.MonkeyPatch,
+    most_marks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = np.random.default_rng(0)
     own = np.stack([generator.normal(size=40), np.r_[np.arange(30), np.arange(10)]], axis=1)
@@ -174,6 +175,7 @@ def test_rows_are_found_where_hardly_two_have_the_same_category(
     distance = cdist(own[:, ~kinds], own[:, ~kinds]) ** 2
     distance += size**2 * (own[:, 1] != own[:, 1, None])
     np.fill_diagonal(distance, np.inf)
+    monkeypatch.setattr(smote_module, "MOST_MARKS", most_marks)
     monkeypatch.setattr(smote_module, "PAIRS", 100)  # some pieces, the last of them smaller
     found = smote_module._neighbors(own, kinds, 4)
     np.testing.assert_array_equal(found, distance.argsort(axis=1)[:, :4])

@@ -9,8 +9,8 @@ imbalanced-learn's.
 Paper: Chawla et al. 2002, arXiv:1106.1813, section 4.2 and algorithm SMOTE; 6.1 for SMOTE-NC, 6.2
 for SMOTE-N.
 Differs from the paper: numbers are standardised for the search; a missing one is filled by the
-column's median for it, and a new row lacks the numbers that the row nearest to it lacks: were new
-rows always complete, a gap would tell the class.
+column's median for it, and a new row lacks the numbers that the nearer of its two rows lacks: were
+new rows always complete, a gap would tell the class.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from mlexpert.errors import InputError
 
 PAIRS = 1 << 22
 """Distances that are held at once."""
+MOST_MARKS = 256
+"""Values of a column that have a mark of their own; where there are more, rows are compared."""
 
 
 def smote(
@@ -50,10 +52,11 @@ def smote(
 
     Returns:
         The new rows (S, D), class by class, of the type of `rows`; their targets (S,); and for each
-        the row (S,) of its class that it is nearest to, by its numbers where it has any.
+        the nearer of the two rows that it lies between (S,), or of categories alone the row of its
+        class that it is nearest to.
 
     Raises:
-        InputError: If imbalanced-learn is not installed.
+        InputError: If all columns hold categories and imbalanced-learn is not installed.
     """
     table, labels = rows.double().cpu().numpy(), targets.cpu().numpy()
     kinds = np.isin(np.arange(table.shape[1]), categorical)
@@ -133,17 +136,24 @@ def _neighbors(own: np.ndarray, kinds: np.ndarray, k: int) -> np.ndarray:
     if not kinds.any():  # by a tree, where columns are few
         return NearestNeighbors(n_neighbors=k + 1).fit(numbers).kneighbors(numbers)[1][:, 1:]
     size = np.median(numbers.std(axis=0))
-    marked = [numbers * np.sqrt(2)]
+    marked, wide = [numbers * np.sqrt(2)], []
     for column in own[:, kinds].T:
         codes, counts = np.unique(column, return_counts=True)
-        # What a single row has no other has: it needs no mark, of which ids would have many.
-        marked.append(size * (column[:, None] == codes[counts > 1]))
+        shared = codes[counts > 1]  # what a single row has no other has
+        if len(shared) > MOST_MARKS:
+            wide.append(torch.from_numpy(column))
+        else:
+            marked.append(size * (column[:, None] == shared))
     # |a - b|^2 + m^2 (categories that differ), less what is the same for all b: |b|^2 - product.
     marks = torch.from_numpy(np.concatenate(marked, axis=1))
     squares = torch.from_numpy((numbers**2).sum(axis=1))
     nearest = []
     for start in range(0, len(own), step := max(1, PAIRS // len(own))):
-        distance = squares - marks[start : start + step] @ marks.T
+        part = slice(start, start + step)
+        distance = squares - marks[part] @ marks.T
+        for column_codes in wide:
+            alike = column_codes[part, None] == column_codes
+            distance.sub_(alike.to(distance.dtype), alpha=size**2)
         itself = torch.arange(len(distance))
         distance[itself, start + itself] = torch.inf
         nearest.append(distance.topk(k, largest=False).indices)

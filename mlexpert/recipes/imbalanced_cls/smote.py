@@ -1,12 +1,13 @@
 """SMOTE: rare classes get new rows, between their own rows and the neighbours of these.
 
 Made inside `fit`, of training rows alone and after the split; validation and test rows stay as they
-are, and probabilities are put back to the natural prior. Tables with categories take SMOTE-NC.
+are, and probabilities are put back to the natural prior. Tables with categories take SMOTE-NC, and
+those of categories alone SMOTE-N, which needs `pip install 'mlexpert[smote]'`.
 
 Paper: Chawla et al. 2002, arXiv:1106.1813.
 Differs from the paper: numbers are standardised for the search, gaps are filled for it by the
 median and kept in the new rows; the frequent class is not thinned out; a new row has the weight of
-the row nearest to it.
+the nearer of the two rows that it lies between.
 Results: benchmarks/imbalanced_cls/results.md
 """
 
@@ -33,7 +34,7 @@ from mlexpert.training.supervised import Supervised
 
 @dataclass(frozen=True, kw_only=True)
 class Smote(ClassificationRecipe):
-    """Cross-entropy on training rows to which SMOTE has added. Needs `mlexpert[smote]`."""
+    """Cross-entropy on training rows to which SMOTE has added."""
 
     name: ClassVar[str] = "imbalanced-cls/smote"
     version: ClassVar[int] = 1
@@ -70,7 +71,8 @@ class Smote(ClassificationRecipe):
         """Return the training rows, with the new ones behind them.
 
         Raises:
-            InputError: These are not the training rows, or imbalanced-learn is not installed.
+            InputError: These are not the training rows; or they are categories alone, and
+                imbalanced-learn is not installed.
         """
         require_training_rows(data, schema)
         for name, count in zip(schema.class_names, schema.class_counts, strict=True):
