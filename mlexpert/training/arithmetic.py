@@ -80,8 +80,8 @@ def choose_arithmetic(
         channels_last = False
     no_half = precision == "auto" and device == "cpu" and not processor_has_bf16()
     known = [NO_HALF] if no_half else []
-    precisions = ["fp32", "bf16"] if precision == "auto" else [precision]
-    precisions = precisions[:1] if no_half else precisions
+    among = ["fp32"] if no_half else ["fp32", "bf16"]
+    precisions = among if precision == "auto" else [precision]
     layouts = [False, True] if channels_last == "auto" else [channels_last]
     wanted = [Arithmetic(name, layout) for name in precisions for layout in layouts]
     if len(wanted) == 1:
