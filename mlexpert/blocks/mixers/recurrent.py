@@ -9,6 +9,7 @@ for padded tensors only, 5 times as quick as for packed ones. It has none for th
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mlexpert.blocks.mixers.documents import over_documents
+from mlexpert.environment import processor_has_bf16
 
 
 class RecurrentState(NamedTuple):
@@ -97,7 +99,10 @@ class Recurrent(nn.Module):
             positions: (B, T) int64; a real token at 0 begins a document. None counts real tokens.
             state: Of the tokens before these; None where there are none.
         """
-        return over_documents(self._read, x, mask=mask, positions=positions, state=state)
+        full = x.device.type == "cpu" and not processor_has_bf16()  # torch has no such LSTM there
+        with torch.autocast("cpu", enabled=False) if full else nullcontext():
+            x = x.float() if full and x.dtype == torch.bfloat16 else x
+            return over_documents(self._read, x, mask=mask, positions=positions, state=state)
 
     def _read(
         self, x: Tensor, lengths: Tensor | None, state: RecurrentState | None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mlexpert.blocks.layers.feed_forward import FeedForward
 from mlexpert.blocks.layers.swiglu import SwiGLU
+from mlexpert.blocks.mixers import recurrent
 from mlexpert.blocks.mixers.attention import Attention
 from mlexpert.blocks.mixers.pre_norm_block import PreNormBlock
 from mlexpert.blocks.mixers.recurrent import Recurrent
@@ -223,6 +224,19 @@ def test_runs_under_bf16_autocast(name: str) -> None:
                 assert (answers[mask].float() - expected).norm() < 0.03 * expected.norm()
                 step, _ = mixer(x[:, :1], state=state)
             assert step.isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name.startswith(("lstm", "gru"))])
+def test_recurrent_ones_are_in_fp32_on_a_processor_without_bf16(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recurrent, "processor_has_bf16", lambda: False)
+    mixer = build(name)
+    x, mask = padded(texts(LENGTHS), "left")
+    expected, _ = mixer(x, mask=mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        answers, _ = mixer(x, mask=mask)
+    assert torch.equal(answers, expected)
 
 
 @pytest.mark.parametrize("name", ALL)
