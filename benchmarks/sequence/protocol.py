@@ -158,7 +158,7 @@ TASKS: dict[str, Measured] = {
             "dim": 192,
             "context": 128,
             "batch_size": 12,
-            "steps": 250,
+            "steps": 1000,
             "tokenizer": "bpe",
             "vocab_size": 4096,
             "keep": "last",
