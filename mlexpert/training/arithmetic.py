@@ -85,7 +85,7 @@ def choose_arithmetic(
     layouts = [False, True] if channels_last == "auto" else [channels_last]
     wanted = [Arithmetic(name, layout) for name in precisions for layout in layouts]
     if len(wanted) == 1:
-        return Choice(wanted[0], f"{wanted[0]}: {NO_HALF if no_half else 'as asked'}.")
+        return Choice(wanted[0], f"{wanted[0]}: {'; '.join(known) or 'as asked'}.")
     if device != "cpu":
         # What matrix units are made for: half precision, channels-last.
         native = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

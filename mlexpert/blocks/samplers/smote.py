@@ -129,6 +129,8 @@ def _between(
 def _neighbors(own: np.ndarray, kinds: np.ndarray, k: int) -> np.ndarray:
     """Return the k nearest other rows of each row (n, D), (n, k), the nearest first.
 
+    Of numbers alone a row that has copies may be its own neighbour, as in imbalanced-learn.
+
     Where a category differs, the median deviation m of the columns of numbers is added to the
     squared distance as m^2 (Chawla et al. 2002, section 6.1).
     """
