@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from mlexpert.errors import InputError, RunError
 
 if TYPE_CHECKING:
-    from mlexpert.comparing import compare
-    from mlexpert.comparison import Comparison
+    from mlexpert.comparing.compare import compare
+    from mlexpert.comparing.comparison import Comparison
     from mlexpert.fitted import Fitted
-    from mlexpert.loading import load
+    from mlexpert.fitted.loading import load
     from mlexpert.recipe import Recipe
     from mlexpert.recipes import describe, get, names
     from mlexpert.robustness.attacking import attack
@@ -45,15 +45,15 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "mlexpert.comparison",
+    "Comparison": "mlexpert.comparing.comparison",
     "Fitted": "mlexpert.fitted",
     "Recipe": "mlexpert.recipe",
     "Robustness": "mlexpert.robustness.result",
     "attack": "mlexpert.robustness.attacking",
-    "compare": "mlexpert.comparing",
+    "compare": "mlexpert.comparing.compare",
     "describe": "mlexpert.recipes",
     "get": "mlexpert.recipes",
-    "load": "mlexpert.loading",
+    "load": "mlexpert.fitted.loading",
     "names": "mlexpert.recipes",
 }
 _SUBPACKAGES = frozenset({"blocks", "data", "evidence", "recipes", "training"})

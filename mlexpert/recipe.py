@@ -330,10 +330,10 @@ class Recipe:
         profile: bool = False,
         progress: bool = True,
     ) -> Fitted:
-        """Split, audit, train, calibrate and record; see `mlexpert.fitting.fit`."""
+        """Split, audit, train, calibrate and record; see `mlexpert.fitting.fit.fit`."""
         # The one import that points upwards: `fit` is where a user looks for it, and its work
         # stands on everything.
-        from mlexpert.fitting import fit
+        from mlexpert.fitting.fit import fit
 
         return fit(
             self,

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 import torch
 
-from mlexpert.assembly import read_folds_for
 from mlexpert.data.encode import encode_targets, encode_weights
 from mlexpert.errors import InputError
+from mlexpert.fitting.assembly import read_folds_for
 from mlexpert.preparation import Prepared, Roles, prepare, prepare_folds
 from mlexpert.recipe import Recipe
 from tests.small_data import table

@@ -85,7 +85,7 @@ def test_fields_of_base_classes_come_first_as_the_recipe_redefines_them(file):
 
 def test_a_base_class_of_the_package_is_followed(file):
     file.write_text(
-        "from mlexpert.classification import ClassificationRecipe\n"
+        "from mlexpert.families.classification import ClassificationRecipe\n"
         "class Mine(ClassificationRecipe):\n"
         "    name: ClassVar[str] = 'mine'\n"
         "    version: ClassVar[int] = 1\n"

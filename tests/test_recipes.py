@@ -21,17 +21,17 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import mlexpert
-from mlexpert.adversarial import AdversarialRecipe
-from mlexpert.continual import ContinualRecipe
 from mlexpert.copying import copy_recipe
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
+from mlexpert.families.adversarial import AdversarialRecipe
+from mlexpert.families.continual import ContinualRecipe
+from mlexpert.families.solved import SolvedRecipe
 from mlexpert.fitted import Fitted
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipe import Recipe
 from mlexpert.recipes import CATALOGUE, describe, get
 from mlexpert.recipes.sequence_cls.multi_rocket import MultiRocketCls
-from mlexpert.solved_recipe import SolvedRecipe
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch
 from mlexpert.training.step import Step

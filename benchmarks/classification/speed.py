@@ -25,10 +25,10 @@ from rivals_images import BATCH, Loop, small_resnet
 from tasks import SMOKE_ROWS, TASKS, Rows
 from torch.utils.data import DataLoader, TensorDataset
 
-from mlexpert.assembly import Assembled, assemble, read_for
 from mlexpert.data.batches import TensorStore
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.schema import Schema
+from mlexpert.fitting.assembly import Assembled, assemble, read_for
 from mlexpert.preparation import Roles
 from mlexpert.recipe import Encoded, Recipe
 from mlexpert.recipes import get

@@ -23,8 +23,8 @@ from borrowed import Clock, Rows
 from protocol import TASKS
 from torch.utils.data import DataLoader, TensorDataset
 
-from mlexpert.assembly import Assembled, assemble, read_for
 from mlexpert.data.schema import Numeric, Schema
+from mlexpert.fitting.assembly import Assembled, assemble, read_for
 from mlexpert.preparation import Roles
 from mlexpert.recipe import Recipe
 from mlexpert.recipes import get

@@ -126,7 +126,7 @@ def measure(points: int) -> list[dict]:
 def _start(kind: str, folder: Path):
     # A fork server loads the libraries once, and every process begins where it stands.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlexpert.fitting", "mlexpert.recipes.imbalanced_cls"])
+    context.set_forkserver_preload(["mlexpert.fitting.fit", "mlexpert.recipes.imbalanced_cls"])
     process = context.Process(target=fit, args=(kind, str(folder), str(folder.parent / "home")))
     process.start()
     return process

@@ -94,7 +94,7 @@ def compare_command() -> Callable[..., None]:
         reason = flags.reason(given["final_test"])
         seeds = _seeds(given["seeds"])
         fields = _settings(names, given["settings"] or ())
-        from mlexpert.comparing import compare  # torch
+        from mlexpert.comparing.compare import compare  # torch
 
         found = compare(
             names,
@@ -146,7 +146,7 @@ def _settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: If no recipe has a field, or a text is no value of it.
     """
-    from mlexpert.entrants import check_setting, stands_for
+    from mlexpert.comparing.entrants import check_setting, stands_for
 
     meant = [one for name in names for one, _ in stands_for(name, alone=len(names) == 1)]
     fields: dict[str, Field] = {}

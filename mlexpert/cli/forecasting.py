@@ -37,7 +37,7 @@ def forecast(
 ) -> None:
     """Write the values that come after the rows of DATA, in their own units, as a table."""
     from mlexpert.data.sources import load
-    from mlexpert.forecast_fitted import FittedForecaster
+    from mlexpert.fitted.forecasting import FittedForecaster
 
     if output is not None and output.exists():
         raise InputError(f"{output} exists; name another file, or remove it.")

@@ -34,7 +34,7 @@ def generate(
     ] = None,
 ) -> None:
     """Print the prompt and the text that a language model goes on with, as it comes."""
-    from mlexpert.language_fitted import FittedLanguageModel
+    from mlexpert.fitted.language import FittedLanguageModel
 
     fitted = mlexpert.load(run, recipe=None if recipe is None else copying.recipe_in(recipe))
     if not isinstance(fitted, FittedLanguageModel):

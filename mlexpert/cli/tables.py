@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from mlexpert.comparison import Comparison
+    from mlexpert.comparing.comparison import Comparison
+    from mlexpert.fitting.trials import MemoryForecast
     from mlexpert.training.lr_range import LrRange
-    from mlexpert.trials import MemoryForecast
 
 CURVE_ROWS, CURVE_WIDTH = 24, 40
 ARGMAX = "argmax_"

@@ -23,7 +23,7 @@ def lr_range_command(recipe: str | None) -> Callable[..., None]:
 
 def _memory(recipe: Recipe, data: str, given: Mapping[str, Any]) -> None:
     """Predict the memory that training a recipe on DATA takes, without training it."""
-    from mlexpert.trials import predict_memory
+    from mlexpert.fitting.trials import predict_memory
 
     tables.memory(predict_memory(recipe, data, **arguments.columns_of(given)))
 
@@ -33,7 +33,7 @@ def _lr_range(recipe: Recipe, data: str, given: Mapping[str, Any]) -> None:
 
     It gives a bracket, not an optimum: compare a few rates around the suggested one.
     """
-    from mlexpert.trials import lr_range
+    from mlexpert.fitting.trials import lr_range
 
     found = lr_range(recipe, data, **arguments.columns_of(given))
     tables.lr_range(found)

@@ -22,9 +22,9 @@ from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_linear
 from mlexpert.data.schema import Schema
 from mlexpert.data.symbols import encode_symbols
+from mlexpert.families.transduction import TransductionRecipe, both
 from mlexpert.recipe import Network, Parts
 from mlexpert.training.transduction import Transduction
-from mlexpert.transduction_recipe import TransductionRecipe, both
 
 PAIRS_SEEN = 120_000
 """In all epochs together, where their number is left to the recipe."""

@@ -26,8 +26,8 @@ from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_linear
 from mlexpert.data.schema import Schema
 from mlexpert.data.word_codes import WIDTH, character_kinds, encode_words
+from mlexpert.families.tagging import TaggingRecipe, entity_error, marks_spans
 from mlexpert.recipe import Network, Parts
-from mlexpert.tagging_recipe import TaggingRecipe, entity_error, marks_spans
 from mlexpert.training.tagging import Tagging
 
 WORDS_SEEN = 1_600_000

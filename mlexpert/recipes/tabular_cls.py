@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classifier import ClassifierRecipe
+from mlexpert.families.tabular import TableRecipe
 from mlexpert.recipe import Parts
-from mlexpert.tabular import TableRecipe
 
 
 @dataclass(frozen=True, kw_only=True)

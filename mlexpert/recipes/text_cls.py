@@ -21,9 +21,9 @@ from torch.optim import AdamW
 
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_cosine, warmup_linear
-from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.data.tokenizer import Vocabulary
+from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.texts import cnn_network, encoder_network, text_stats
 from mlexpert.recipe import Network, Parts
 from mlexpert.training.supervised import Supervised

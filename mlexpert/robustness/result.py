@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from mlexpert import __version__
-from mlexpert.run_dir import now
+from mlexpert.storage.run_dir import now
 from mlexpert.training.tracking import write_bytes, write_json
 
 if TYPE_CHECKING:

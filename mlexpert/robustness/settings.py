@@ -15,7 +15,7 @@ from mlexpert.blocks.attacks.threat import NORMS, Norm, Threat
 from mlexpert.data.nearest import did_you_mean, listing
 from mlexpert.data.schema import Column, Numeric
 from mlexpert.errors import InputError
-from mlexpert.threats import OF_BUDGETS, OF_DEVIATIONS, OF_PIXELS
+from mlexpert.families.threats import OF_BUDGETS, OF_DEVIATIONS, OF_PIXELS
 
 AttackName = Literal["auto", "quick", "pgd", "apgd", "square", "fgsm"]
 ATTACKS: tuple[str, ...] = get_args(AttackName)

@@ -19,9 +19,9 @@ from mlexpert.data.examples import MEANS, Examples
 from mlexpert.data.ledger import Ledger
 from mlexpert.data.schema import Categorical, Column
 from mlexpert.data.seal import open_sealed
-from mlexpert.ensemble import Ensemble
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
+from mlexpert.fitted.ensemble import Ensemble
 from mlexpert.robustness.marked_rows import OfMarkedRows, with_marks
 
 SMALLEST = 1e-30

@@ -12,7 +12,7 @@ from mlexpert.blocks.backbones.nlinear import NLinear
 from mlexpert.blocks.backbones.patch_transformer import PatchTransformer
 from mlexpert.blocks.losses.pinball import pinball
 from mlexpert.blocks.statistics.ridge_map import RidgeMap
-from mlexpert.forecast_baselines import seasonal_naive
+from mlexpert.families.forecast_baselines import seasonal_naive
 
 
 def test_nlinear_is_its_formula() -> None:

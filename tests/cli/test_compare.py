@@ -6,7 +6,7 @@ import pytest
 
 from mlexpert import recipes
 from mlexpert.cli import main, tables
-from mlexpert.comparison import Comparison
+from mlexpert.comparing.comparison import Comparison
 from mlexpert.errors import RunError
 from mlexpert.recipes.imbalanced_cls.plain import Plain
 from tests.small_data import table

@@ -8,7 +8,7 @@ import pytest
 
 import mlexpert
 from mlexpert.cli import main
-from mlexpert.language_fitted import FittedLanguageModel
+from mlexpert.fitted.language import FittedLanguageModel
 from tests.small_data import table
 from tests.small_sequences import documents
 

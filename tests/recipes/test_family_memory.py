@@ -7,8 +7,8 @@ import logging
 import numpy as np
 import pytest
 
+from mlexpert.fitting.trials import predict_memory
 from mlexpert.recipes import get, names
-from mlexpert.trials import predict_memory
 
 FAMILY = [name for name in names() if name.split("/")[0] == "imbalanced-cls"]
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.data.schema import Schema
+from mlexpert.families.trades import TradesRecipe
 from mlexpert.recipe import Parts
-from mlexpert.trades_recipe import TradesRecipe
 from mlexpert.training.adversarial import Attacking
 from mlexpert.training.method import Batch, Loss
 from mlexpert.training.trades import Trades

@@ -22,11 +22,11 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
-from mlexpert.adversarial import AdversarialRecipe
 from mlexpert.blocks.attacks.attacked import attacked, input_gradient
 from mlexpert.blocks.attacks.margins import cross_entropy as raised
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.data.schema import Schema
+from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.adversarial import AdversarialMethod, Attacking, whole_where_fp16
 from mlexpert.training.method import Batch, Loss, summed

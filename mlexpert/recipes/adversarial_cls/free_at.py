@@ -19,10 +19,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mlexpert.adversarial import AdversarialRecipe
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.data.schema import Schema
 from mlexpert.errors import RunError
+from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.adversarial import AdversarialMethod, Attacking
 from mlexpert.training.method import Batch, Loss, summed

@@ -15,9 +15,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mlexpert.adversarial import AdversarialRecipe
 from mlexpert.blocks.losses.attacked_divergence import log_probabilities_of
 from mlexpert.data.schema import Schema
+from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.adversarial import AdversarialMethod, Attacking
 from mlexpert.training.method import Batch, Loss, summed

@@ -14,9 +14,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from mlexpert.adversarial import AdversarialRecipe
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.data.schema import Schema
+from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.adversarial import AdversarialMethod
 from mlexpert.training.method import Batch, Loss, summed

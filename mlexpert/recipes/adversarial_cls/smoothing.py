@@ -2,9 +2,9 @@
 
 The network learns images with noise of standard deviation sigma. The smoothed classifier, which
 answers with what the network says most often under that noise, then has for every image an L2
-radius within which its answer provably does not change:
-`mlexpert.certifying.certify(fitted, rows)`. Larger sigma, larger radii and lower accuracy.
-`predict` and `evaluate` ask the network itself.
+radius within which its answer provably does not change: `certify(fitted, rows)` of
+`mlexpert.robustness.certifying`. Larger sigma, larger radii and lower accuracy. `predict` and
+`evaluate` ask the network itself.
 
 Paper: Cohen et al. 2019, arXiv:1902.02918, sections 3.2 and 3.3.
 Differs from the paper: a cosine in place of steps of the learning rate; images are standardised by
@@ -23,9 +23,9 @@ import torch
 
 from mlexpert.blocks.decisions.argmax import Argmax
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.examples import Kind
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch
 from mlexpert.training.supervised import Supervised

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mlexpert.data.schema import Schema
+from mlexpert.families.trades import TradesRecipe
 from mlexpert.recipe import Parts
-from mlexpert.trades_recipe import TradesRecipe
 from mlexpert.training.trades import Trades
 
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.data.schema import Schema
+from mlexpert.families.replay import ReplayRecipe
 from mlexpert.recipe import Parts
-from mlexpert.replay_recipe import ReplayRecipe
 from mlexpert.training.method import Batch, Task
 from mlexpert.training.replay import Replay, Replaying
 

@@ -22,8 +22,8 @@ from torch import nn
 
 from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.data.schema import Schema
+from mlexpert.families.replay import ReplayRecipe
 from mlexpert.recipe import Parts
-from mlexpert.replay_recipe import ReplayRecipe
 from mlexpert.training.former_logits import FormerLogits
 from mlexpert.training.method import Batch, Loss
 

@@ -23,8 +23,8 @@ from torch import nn
 
 from mlexpert.blocks.importance.fisher import Labels, fisher
 from mlexpert.blocks.layers.task_classes import TaskClasses
-from mlexpert.continual import ContinualRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.held_weights import HeldWeights, rows_of
 from mlexpert.training.method import Batch, Task

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.blocks.replay.class_balanced_buffer import ClassBalancedBuffer
 from mlexpert.data.schema import Schema
+from mlexpert.families.replay import ReplayRecipe
 from mlexpert.recipe import Encoded, Parts
-from mlexpert.replay_recipe import ReplayRecipe
 from mlexpert.training.method import Batch, Loss, Task
 from mlexpert.training.plan import Stretch
 from mlexpert.training.replay import Replay, Replaying

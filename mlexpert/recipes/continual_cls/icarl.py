@@ -29,8 +29,8 @@ from mlexpert.blocks.layers.nearest_mean_head import NearestMeanHead
 from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.blocks.losses.distillation import binary_distillation
 from mlexpert.blocks.replay.exemplars import Exemplars
-from mlexpert.continual import ContinualRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.continual import ContinualRecipe
 from mlexpert.networks.heads import head_of, replace_head
 from mlexpert.recipe import Encoded, Parts
 from mlexpert.training import exemplars

@@ -18,8 +18,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mlexpert.continual import ContinualRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Encoded, Parts
 from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.plan import Stretch

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from mlexpert.blocks.layers.task_classes import MASKED, TaskClasses
 from mlexpert.blocks.losses.distillation import distillation
-from mlexpert.continual import ContinualRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Batch, Loss, Task, summed

@@ -20,8 +20,8 @@ from typing import ClassVar
 from torch import nn
 
 from mlexpert.blocks.importance.memory_aware import memory_aware
-from mlexpert.continual import ContinualRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.held_weights import HeldWeights, rows_of
 from mlexpert.training.method import Task

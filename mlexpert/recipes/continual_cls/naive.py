@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mlexpert.continual import ContinualRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.continual import ContinualMethod
 

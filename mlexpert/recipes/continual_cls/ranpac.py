@@ -26,10 +26,10 @@ from mlexpert.blocks.layers.random_features import RandomFeatures
 from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.blocks.statistics.ridge import RidgeStatistics
 from mlexpert.data.schema import Schema
+from mlexpert.families.solved import SolvedMethod, SolvedRecipe
 from mlexpert.networks.frozen import require_room
 from mlexpert.networks.heads import head_of, replace_head
 from mlexpert.recipe import Parts
-from mlexpert.solved_recipe import SolvedMethod, SolvedRecipe
 
 
 @dataclass(frozen=True, kw_only=True)

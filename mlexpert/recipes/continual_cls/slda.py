@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.blocks.statistics.class_gaussians import ClassGaussians
 from mlexpert.data.schema import Schema
+from mlexpert.families.solved import SolvedMethod, SolvedRecipe
 from mlexpert.networks.frozen import require_room
 from mlexpert.networks.heads import head_of
 from mlexpert.recipe import Parts
-from mlexpert.solved_recipe import SolvedMethod, SolvedRecipe
 
 
 @dataclass(frozen=True, kw_only=True)

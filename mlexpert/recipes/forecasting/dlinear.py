@@ -18,7 +18,7 @@ from torch.optim import AdamW
 
 from mlexpert.blocks.backbones.dlinear import DLinear
 from mlexpert.data.schema import Schema
-from mlexpert.forecast_recipe import ForecastRecipe, halved_each_epoch
+from mlexpert.families.forecasting import ForecastRecipe, halved_each_epoch
 from mlexpert.recipe import Parts
 from mlexpert.training.forecasting import ForecastMethod
 

@@ -19,7 +19,7 @@ from torch.optim import AdamW
 
 from mlexpert.blocks.backbones.nlinear import NLinear
 from mlexpert.data.schema import Schema
-from mlexpert.forecast_recipe import ForecastRecipe, halved_each_epoch
+from mlexpert.families.forecasting import ForecastRecipe, halved_each_epoch
 from mlexpert.recipe import Parts
 from mlexpert.training.forecasting import ForecastMethod
 

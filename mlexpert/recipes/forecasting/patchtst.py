@@ -21,7 +21,7 @@ from torch.optim import AdamW
 from mlexpert.blocks.backbones.patch_transformer import PatchTransformer
 from mlexpert.blocks.schedules import one_cycle
 from mlexpert.data.schema import Schema
-from mlexpert.forecast_recipe import ForecastRecipe, timeline_of
+from mlexpert.families.forecasting import ForecastRecipe, timeline_of
 from mlexpert.recipe import Parts
 from mlexpert.training.forecasting import ForecastMethod
 

@@ -25,7 +25,7 @@ from torch.optim import SGD
 from mlexpert.blocks.backbones.nlinear import NLinear
 from mlexpert.blocks.schedules import constant
 from mlexpert.data.schema import Schema
-from mlexpert.forecast_recipe import ForecastRecipe
+from mlexpert.families.forecasting import ForecastRecipe
 from mlexpert.recipe import Encoded, Parts
 from mlexpert.training.plan import Stretch
 from mlexpert.training.solved_forecasting import SolvedForecast

@@ -30,10 +30,10 @@ from mlexpert.blocks.layers.image_views import ImageViews
 from mlexpert.blocks.layers.patch_whitening import PatchWhitening
 from mlexpert.blocks.optimizers.muon import Muon
 from mlexpert.blocks.schedules import warmup_linear
-from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.batches import cut
 from mlexpert.data.schema import ImageStats, Schema
 from mlexpert.errors import InputError
+from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.images import image_size_of, image_store
 from mlexpert.recipe import Network, Parts
 from mlexpert.training.method import Batch

@@ -21,8 +21,8 @@ from torch.optim import SGD, AdamW, Optimizer
 from mlexpert.blocks.backbones.timm_model import has_batch_norm
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_cosine
-from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.images import image_network, image_size_of
 from mlexpert.recipe import Parts
 from mlexpert.training.image_augmentation import ImageAugmentation

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 
 from mlexpert.blocks.samplers.balanced_bags import bagged_order, balanced_bags
 from mlexpert.blocks.samplers.class_balanced import balanced_log_weight
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.examples import Kind
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.networks.tables import table_network
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Loss, Method, summed

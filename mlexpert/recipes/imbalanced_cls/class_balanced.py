@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from mlexpert.blocks.losses.effective_number import effective_number_weights
 from mlexpert.blocks.losses.focal import Focal
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.supervised import Supervised
 

@@ -17,8 +17,8 @@ from typing import ClassVar
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.blocks.samplers.class_balanced import balanced_log_weight, class_balanced
 from mlexpert.blocks.samplers.progressive import progressive
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.supervised import Supervised
 

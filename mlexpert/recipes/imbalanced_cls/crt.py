@@ -24,8 +24,8 @@ from torch import nn
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.blocks.samplers.class_balanced import balanced_log_weight, class_balanced
 from mlexpert.blocks.scores import classification_scores
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.networks.heads import head_of
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Task

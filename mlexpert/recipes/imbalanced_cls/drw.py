@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.data.schema import Schema
-from mlexpert.deferred_reweighting import DeferredRecipe
+from mlexpert.families.deferred_reweighting import DeferredRecipe
 from mlexpert.recipe import Parts
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mlexpert.blocks.losses.focal import Focal
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.supervised import Supervised
 

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from mlexpert.blocks.losses.ldam import Ldam
 from mlexpert.data.schema import Schema
-from mlexpert.deferred_reweighting import DeferredRecipe
+from mlexpert.families.deferred_reweighting import DeferredRecipe
 from mlexpert.networks.heads import use_cosines
 from mlexpert.recipe import Parts
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mlexpert.blocks.decisions.argmax import Argmax
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.cross_entropy import CrossEntropy
 

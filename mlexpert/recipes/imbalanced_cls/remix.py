@@ -20,8 +20,8 @@ import torch
 
 from mlexpert.blocks.augment.remix import remix, remix_log_weight
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch
 from mlexpert.training.supervised import Supervised

@@ -22,10 +22,10 @@ import torch
 
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.blocks.samplers.smote import smote
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.batches import TensorStore
 from mlexpert.data.examples import Kind
 from mlexpert.data.schema import Categorical, Schema
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.plan import Data
 from mlexpert.training.resampling import require_training_rows

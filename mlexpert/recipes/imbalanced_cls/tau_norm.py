@@ -20,9 +20,9 @@ from torch import nn
 
 from mlexpert.blocks.decisions.tau_normalized import TauNormalized
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.classification import ClassificationRecipe
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
+from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.networks.heads import head_of, weights_of
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Task

@@ -29,7 +29,7 @@ from mlexpert.blocks.mixers.pre_norm_block import PreNormBlock
 from mlexpert.blocks.optimizers.muon_adam import MuonAdam
 from mlexpert.blocks.schedules import stable_then_linear
 from mlexpert.data.schema import Schema
-from mlexpert.language_recipe import LanguageRecipe
+from mlexpert.families.language import LanguageRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.language import NextToken
 

@@ -28,7 +28,7 @@ from mlexpert.blocks.mixers.pre_norm_block import PreNormBlock
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_cosine
 from mlexpert.data.schema import Schema
-from mlexpert.language_recipe import LanguageRecipe
+from mlexpert.families.language import LanguageRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.language import NextToken
 

@@ -22,12 +22,12 @@ from typing import Any, ClassVar, Self
 from torch.optim import SGD
 
 from mlexpert.blocks.schedules import constant
-from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.examples import Examples
 from mlexpert.data.memory import available_bytes
 from mlexpert.data.schema import Schema
 from mlexpert.data.series_rows import opened, read_series
 from mlexpert.errors import InputError
+from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.series import rocket_network
 from mlexpert.recipe import NO_ROLES, Encoded, Parts
 from mlexpert.training.plan import Stretch

@@ -22,11 +22,11 @@ from torch.optim import AdamW
 
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_cosine
-from mlexpert.classifier import ClassifierRecipe
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
 from mlexpert.data.series_rows import holds_series, opened, read_series
 from mlexpert.errors import InputError
+from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.series import series_network
 from mlexpert.recipe import NO_ROLES, Parts
 from mlexpert.training.supervised import Supervised

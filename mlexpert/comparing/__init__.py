@@ -1,0 +1,1 @@
+"""Several recipes on the same splits and seeds, from who takes part to the result."""
