@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from borrowed import Clock, Rows
 
-from mlexpert.evidence.continual_metrics import stream_metrics
+from mlexpert.evidence.continual.metrics import stream_metrics
 from mlexpert.fitted import Fitted
 from mlexpert.recipes import get
 from mlexpert.training.trainer import Trainer

@@ -32,8 +32,8 @@ from trainings import PRECISIONS, TASKS, train
 
 from mlexpert.environment import environment, packages
 from mlexpert.training.arithmetic import choose_arithmetic
-from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.method import Batch
+from mlexpert.training.methods.cross_entropy import CrossEntropy
 
 HERE = Path(__file__).parent
 METHOD = CrossEntropy(shift=0, flip=False)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlexpert.data.made_sequences import grapheme_task, reverse_task, sort_task
+from mlexpert.data.sequences.made import grapheme_task, reverse_task, sort_task
 
 RULES = {"reverse": reverse_task, "sort": sort_task, "grapheme": grapheme_task}
 SHARE = 0.9

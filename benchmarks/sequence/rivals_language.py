@@ -17,7 +17,7 @@ from borrowed import Clock
 from reading import Texts
 from torch import Tensor, nn
 
-from mlexpert.data.text_codec import FIRST, TextCodec, fit_codec
+from mlexpert.data.sequences.text_codec import FIRST, TextCodec, fit_codec
 
 Found = dict[str, Any]
 

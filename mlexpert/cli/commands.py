@@ -103,7 +103,7 @@ def report(run: Run) -> None:
     from mlexpert.evidence.report import write_report
 
     if (run / "comparison.json").is_file():
-        from mlexpert.evidence.comparison_report import write_comparison
+        from mlexpert.evidence.comparison.report import write_comparison
 
         typer.echo(f"Report: {write_comparison(run)}")
         return

@@ -55,7 +55,7 @@ def final_test(result: Mapping[str, Any], run_dir: Path) -> None:
 
 def comparison(found: Comparison) -> None:
     """Print the recipes by rank: the first metric with interval and difference, then the others."""
-    from mlexpert.evidence.comparison_words import Words
+    from mlexpert.evidence.comparison.words import Words
 
     words, (first, *others) = Words(found.facts), found.facts["metrics"]
     part = found.facts["results"]["part"]

@@ -13,11 +13,11 @@ from mlexpert.comparing.entrants import Entrant
 from mlexpert.data.examples import SEQUENCES
 from mlexpert.data.schema import Schema, describe
 from mlexpert.errors import InputError
-from mlexpert.evidence.comparison_results import HEADLINES
-from mlexpert.evidence.counted_metrics import NEEDED
+from mlexpert.evidence.comparison.results import HEADLINES
 from mlexpert.evidence.metric_table import METRICS
 from mlexpert.evidence.objectives import metrics_of
-from mlexpert.evidence.spans import mark_spans
+from mlexpert.evidence.sequences.metrics import NEEDED
+from mlexpert.evidence.sequences.spans import mark_spans
 from mlexpert.preparation import Prepared, Roles, heed, prepare
 
 

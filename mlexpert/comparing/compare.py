@@ -18,7 +18,7 @@ from mlexpert.comparing.comparison import COMPARISON, Comparison
 from mlexpert.comparing.entrants import Entrant, entrants_of
 from mlexpert.comparing.folder import ComparisonFolder, gone_on_with, identity_of, new_folder
 from mlexpert.errors import InputError, RunError
-from mlexpert.evidence.comparison_results import Part, metric_scores, results_of
+from mlexpert.evidence.comparison.results import Part, metric_scores, results_of
 from mlexpert.evidence.record import RunRecord, read_run
 from mlexpert.evidence.repeats import Varies
 from mlexpert.fitted import Fitted

@@ -142,7 +142,7 @@ class Comparison:
 
     def report(self) -> Path:
         """Write `report.html` into the folder, and the reports of its runs; return its path."""
-        from mlexpert.evidence.comparison_report import write_comparison  # matplotlib
+        from mlexpert.evidence.comparison.report import write_comparison  # matplotlib
 
         return write_comparison(self.path)
 

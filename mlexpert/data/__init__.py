@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlexpert.data.long_tailed import long_tail
-    from mlexpert.data.task_streams import Stream, stream
-    from mlexpert.data.transformed_streams import permuted, rotated
+    from mlexpert.data.tasks.streams import Stream, stream
+    from mlexpert.data.tasks.transformed import permuted, rotated
 
 __all__ = ["Stream", "long_tail", "permuted", "rotated", "stream"]
 
 _HOMES = {
-    "Stream": "mlexpert.data.task_streams",
+    "Stream": "mlexpert.data.tasks.streams",
     "long_tail": "mlexpert.data.long_tailed",
-    "permuted": "mlexpert.data.transformed_streams",
-    "rotated": "mlexpert.data.transformed_streams",
-    "stream": "mlexpert.data.task_streams",
+    "permuted": "mlexpert.data.tasks.transformed",
+    "rotated": "mlexpert.data.tasks.transformed",
+    "stream": "mlexpert.data.tasks.streams",
 }
 
 

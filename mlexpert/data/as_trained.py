@@ -113,7 +113,9 @@ def _as_series(
     target: Any = None,
 ) -> Examples:
     """Read series, and refuse those of other channels than the model was trained on."""
-    from mlexpert.data.series_rows import read_series  # it reads by what this module is read by
+    from mlexpert.data.sequences.series_rows import (
+        read_series,  # it reads by what this module is read by
+    )
 
     is_table = not isinstance(x, tuple | list | np.ndarray)
     column = [inputs] if isinstance(inputs, str) else list(inputs or ())

@@ -15,8 +15,8 @@ from mlexpert.data.examples import MEANS, Examples
 from mlexpert.data.label_sets import labels_of_rows, refuse_useless_sets
 from mlexpert.data.roles import find_roles
 from mlexpert.data.targets import refuse_non_classes, refuse_unknown
-from mlexpert.data.task_rows import read_tasks, values_of
-from mlexpert.data.task_streams import Stream
+from mlexpert.data.tasks.rows import read_tasks, values_of
+from mlexpert.data.tasks.streams import Stream
 from mlexpert.data.values import refuse_constant
 from mlexpert.data.weights import read_weights
 from mlexpert.errors import InputError

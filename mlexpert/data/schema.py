@@ -10,7 +10,7 @@ import numpy as np
 
 from mlexpert.data.examples import Examples, Kind, Objective
 from mlexpert.data.label_sets import labels_in
-from mlexpert.data.sequence_stats import SeriesStats, TimelineStats, WordStats
+from mlexpert.data.sequences.statistics import SeriesStats, TimelineStats, WordStats
 from mlexpert.data.tokenizer import SMALL, Vocabulary, count_tokens, train_tokenizer
 from mlexpert.errors import InputError
 

@@ -13,7 +13,7 @@ from mlexpert.data.coverage import absent_labels, listed
 from mlexpert.data.examples import Examples, Part
 from mlexpert.data.fingerprint import split_fingerprint
 from mlexpert.data.seal import Sealed
-from mlexpert.data.task_coverage import refuse_absent_tasks
+from mlexpert.data.tasks.coverage import refuse_absent_tasks
 from mlexpert.errors import InputError
 
 _PARTS: tuple[Part, ...] = ("train", "validation", "test")

@@ -13,12 +13,12 @@ import numpy as np
 from mlexpert.data.examples import SEQUENCES
 from mlexpert.data.nearest import did_you_mean
 from mlexpert.evidence.class_guardrails import class_guardrails, prior_loss
-from mlexpert.evidence.label_guardrails import label_guardrails, label_prior_loss
+from mlexpert.evidence.labels.guardrails import label_guardrails, label_prior_loss
 from mlexpert.evidence.metric_table import METRICS, in_words, is_met, requirement
 from mlexpert.evidence.record import PartRecord, RunRecord
-from mlexpert.evidence.robustness_headlines import ROBUST, robust_criterion, robust_verdicts
-from mlexpert.evidence.sequence_guardrails import sequence_guardrails
-from mlexpert.evidence.value_guardrails import value_guardrails
+from mlexpert.evidence.robustness.headlines import ROBUST, robust_criterion, robust_verdicts
+from mlexpert.evidence.sequences.guardrails import sequence_guardrails
+from mlexpert.evidence.values.guardrails import value_guardrails
 from mlexpert.evidence.verdict import Verdict, answer
 
 LARGEST_GAP = 0.3

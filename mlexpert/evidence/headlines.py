@@ -16,7 +16,7 @@ from mlexpert.evidence.predictions import (
     positive_class,
 )
 from mlexpert.evidence.record import PartRecord, RunRecord
-from mlexpert.evidence.sequence_words import sequence_headline, sequence_notes
+from mlexpert.evidence.sequences.words import sequence_headline, sequence_notes
 
 
 def headline(record: RunRecord, shown: PartRecord[Any]) -> str:

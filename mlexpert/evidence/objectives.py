@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mlexpert.data.examples import Objective
-from mlexpert.evidence.counted_metrics import CountedPredictions, WeightedCounts
-from mlexpert.evidence.label_metrics import WeightedLabelMetrics
+from mlexpert.evidence.labels.metrics import WeightedLabelMetrics
 from mlexpert.evidence.metrics import WeightedMetrics
 from mlexpert.evidence.predictions import (
     AnyPredictions,
@@ -17,7 +16,8 @@ from mlexpert.evidence.predictions import (
     ValuePredictions,
     predictions_of,
 )
-from mlexpert.evidence.value_metrics import WeightedValueMetrics
+from mlexpert.evidence.sequences.metrics import CountedPredictions, WeightedCounts
+from mlexpert.evidence.values.metrics import WeightedValueMetrics
 
 Weighted = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Metrics (R,) by name, of example weights (R, N)."""

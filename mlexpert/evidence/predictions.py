@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mlexpert.data.examples import SEQUENCES, Objective
 from mlexpert.errors import InputError
-from mlexpert.evidence.counted_metrics import CountedPredictions
+from mlexpert.evidence.sequences.metrics import CountedPredictions
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from mlexpert.data.ledger import Entry, read_chain
 from mlexpert.errors import InputError, RunError
 from mlexpert.evidence.objectives import scores
 from mlexpert.evidence.predictions import AnyPredictions, predictions_of
-from mlexpert.evidence.robustness_files import read_attacks
-from mlexpert.evidence.robustness_record import AttackRecord
+from mlexpert.evidence.robustness.files import read_attacks
+from mlexpert.evidence.robustness.record import AttackRecord
 from mlexpert.evidence.run_files import read_json, read_rows
 
 P_co = TypeVar("P_co", bound=AnyPredictions, covariant=True)

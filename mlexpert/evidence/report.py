@@ -10,21 +10,21 @@ from mlexpert.data.examples import MEANS, SEQUENCES
 from mlexpert.data.ledger import Ledger
 from mlexpert.errors import RunError
 from mlexpert.evidence import class_sections, sections
-from mlexpert.evidence.continual_sections import stream
+from mlexpert.evidence.continual.sections import stream
 from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.example_sections import examples
 from mlexpert.evidence.fold_sections import folds
 from mlexpert.evidence.importance_section import importance
-from mlexpert.evidence.label_sections import label_probabilities, labels
+from mlexpert.evidence.labels.sections import label_probabilities, labels
 from mlexpert.evidence.page import NOTHING, environment, write_page
 from mlexpert.evidence.plots import FEWEST_ROWS
 from mlexpert.evidence.record import PartRecord, RunRecord, read_run
-from mlexpert.evidence.robustness_sections import robustness
-from mlexpert.evidence.sequence_sections import answers
+from mlexpert.evidence.robustness.sections import robustness
+from mlexpert.evidence.sequences.sections import answers
 from mlexpert.evidence.subgroup_section import subgroups
 from mlexpert.evidence.summaries import summary
 from mlexpert.evidence.training_sections import training
-from mlexpert.evidence.value_sections import values
+from mlexpert.evidence.values.sections import values
 
 __all__ = ["NOTHING", "REPORT", "render", "write_report"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mlexpert.evidence.continual_headlines import stream_cards, stream_sentence
+from mlexpert.evidence.continual.headlines import stream_cards, stream_sentence
 from mlexpert.evidence.headlines import headline, note
 from mlexpert.evidence.metric_table import METRICS, in_words
 from mlexpert.evidence.record import PartRecord, RunRecord
-from mlexpert.evidence.robustness_headlines import robust_cards, robust_rows, robust_sentence
+from mlexpert.evidence.robustness.headlines import robust_cards, robust_rows, robust_sentence
 
 _CARDS = {
     "classification": (

@@ -23,7 +23,7 @@ from mlexpert.families.network import NetworkRecipe
 from mlexpert.families.threats import declared, threat_for
 from mlexpert.networks.images import image_network
 from mlexpert.recipe import Network, Parts
-from mlexpert.training.adversarial import AdversarialMethod, Attacking
+from mlexpert.training.methods.adversarial import AdversarialMethod, Attacking
 
 ROBUST = "robust_error"
 """What the epoch is chosen by."""

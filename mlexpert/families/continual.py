@@ -16,19 +16,19 @@ from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.blocks.schedules import constant
 from mlexpert.blocks.scores import classification_scores
 from mlexpert.data.batches import in_order
-from mlexpert.data.blurred_order import stream_order
 from mlexpert.data.examples import Examples
-from mlexpert.data.first_task import describe_first_task
 from mlexpert.data.schema import Schema
-from mlexpert.data.task_streams import Stream, stream
+from mlexpert.data.tasks.blurred_order import stream_order
+from mlexpert.data.tasks.first_task import describe_first_task
+from mlexpert.data.tasks.streams import Stream, stream
 from mlexpert.errors import InputError
 from mlexpert.families.learner_state import put_back, write_learner
 from mlexpert.families.network import NetworkRecipe
 from mlexpert.recipe import Encoded, Network, Parts
-from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Task
+from mlexpert.training.methods.continual import ContinualMethod
+from mlexpert.training.methods.task_record import TaskRecord
 from mlexpert.training.plan import Data, Stage, Stretch
-from mlexpert.training.task_record import TaskRecord
 
 if TYPE_CHECKING:
     from mlexpert.training.trainer import Trainer

@@ -13,7 +13,7 @@ from mlexpert.blocks.losses.effective_number import effective_number_weights
 from mlexpert.data.schema import Schema
 from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Network, Parts
-from mlexpert.training.deferred import Deferred
+from mlexpert.training.methods.deferred import Deferred
 
 TABLE_EPOCHS = 40
 """Passes over a table. Its other recipes stop when validation is best, and nobody knows what

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from mlexpert.data.examples import Examples
-from mlexpert.data.forecast_windows import Windows
 from mlexpert.data.schema import Schema
+from mlexpert.data.sequences.forecast_windows import Windows
 from mlexpert.families.forecast_baselines import seasonal_naive
 from mlexpert.recipe import Parts
 

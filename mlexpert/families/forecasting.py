@@ -15,15 +15,15 @@ from mlexpert.blocks.backbones.forecaster import Forecaster
 from mlexpert.blocks.layers.window_scale import WindowScale
 from mlexpert.blocks.losses.pinball import pinball
 from mlexpert.blocks.schedules import Schedule
-from mlexpert.data.calendars import TimeStep, season_of
 from mlexpert.data.examples import Examples, Kind
 from mlexpert.data.finding import Finding
-from mlexpert.data.forecast_splits import divide_by_time, examples_of
-from mlexpert.data.forecast_windows import Windows, WindowStore, refuse_short
 from mlexpert.data.schema import Schema
-from mlexpert.data.sequence_stats import TimelineStats
+from mlexpert.data.sequences.calendars import TimeStep, season_of
+from mlexpert.data.sequences.forecast_splits import divide_by_time, examples_of
+from mlexpert.data.sequences.forecast_windows import Windows, WindowStore, refuse_short
+from mlexpert.data.sequences.statistics import TimelineStats
+from mlexpert.data.sequences.timelines import read_timeline
 from mlexpert.data.splits import Splits
-from mlexpert.data.timelines import read_timeline
 from mlexpert.errors import InputError
 from mlexpert.families.forecast_baselines import seasonal_naive
 from mlexpert.families.forecast_pictures import picture

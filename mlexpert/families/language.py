@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from mlexpert.blocks.decoding.continuing import continued
-from mlexpert.data.documents import read_documents
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema, TextStats
+from mlexpert.data.sequences.documents import read_documents
+from mlexpert.data.sequences.text_codec import BOUNDARY, UNKNOWN, TextCodec, fit_codec
+from mlexpert.data.sequences.text_parts import cut_text
+from mlexpert.data.sequences.token_windows import TokenStore, covering, every_start, joined
 from mlexpert.data.splits import Splits
-from mlexpert.data.text_codec import BOUNDARY, UNKNOWN, TextCodec, fit_codec
-from mlexpert.data.text_parts import cut_text
-from mlexpert.data.token_windows import TokenStore, covering, every_start, joined
 from mlexpert.errors import InputError
 from mlexpert.families.sequences import SequenceRecipe
 from mlexpert.recipe import NO_ROLES, Network, Parts
-from mlexpert.training.language import is_scored, nats_of
+from mlexpert.training.methods.language import is_scored, nats_of
 from mlexpert.training.plan import Data
 
 AT_ONCE = 16_384

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mlexpert.blocks.backbones.restoring import restored_folder
 from mlexpert.recipe import Parts
 from mlexpert.training.checkpoint import make_room, write_tensors
-from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Task
+from mlexpert.training.methods.continual import ContinualMethod
 
 FOLDER, TENSORS, REST = "learner", "state.safetensors", "state.json"
 

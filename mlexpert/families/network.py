@@ -12,8 +12,8 @@ from mlexpert.networks.images import image_network
 from mlexpert.networks.tables import table_network
 from mlexpert.networks.texts import text_network
 from mlexpert.recipe import Network, Recipe
-from mlexpert.training.cross_entropy import moved
 from mlexpert.training.method import Batch
+from mlexpert.training.methods.cross_entropy import moved
 
 
 @dataclass(frozen=True, kw_only=True)

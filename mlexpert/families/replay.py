@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlexpert.families.continual import ContinualRecipe
-from mlexpert.training.replay import Replaying
+from mlexpert.training.methods.replay import Replaying
 
 
 @dataclass(frozen=True, kw_only=True)

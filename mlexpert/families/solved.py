@@ -16,8 +16,8 @@ from mlexpert.families.continual import ContinualRecipe
 from mlexpert.networks.frozen import frozen_network
 from mlexpert.networks.heads import head_of
 from mlexpert.recipe import Encoded, Network, Parts
-from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Batch, Task
+from mlexpert.training.methods.continual import ContinualMethod
 from mlexpert.training.plan import Stretch
 
 

@@ -15,7 +15,7 @@ from mlexpert.data.schema import Schema
 from mlexpert.families.classifier import ObjectiveParts
 from mlexpert.networks.tables import table_network
 from mlexpert.recipe import Parts, Recipe
-from mlexpert.training.supervised import Supervised
+from mlexpert.training.methods.supervised import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,15 +14,15 @@ import torch
 from mlexpert.data.examples import Examples
 from mlexpert.data.nearest import listing
 from mlexpert.data.schema import Schema
-from mlexpert.data.sentences import read_sentences
+from mlexpert.data.sequences.sentences import read_sentences
+from mlexpert.data.sequences.word_codes import describe_words, encode_words
 from mlexpert.data.splits import Splits
-from mlexpert.data.word_codes import describe_words, encode_words
 from mlexpert.errors import InputError
-from mlexpert.evidence.spans import count_spans, mark_spans, spans_of
+from mlexpert.evidence.sequences.spans import count_spans, mark_spans, spans_of
 from mlexpert.families.sequences import SequenceRecipe
 from mlexpert.recipe import NO_ROLES, Network, Parts
+from mlexpert.training.methods.tagging import NO_TAG, NO_WORD, tags_said
 from mlexpert.training.plan import Data
-from mlexpert.training.tagging import NO_TAG, NO_WORD, tags_said
 
 SHOWN = 12
 """Sentences that a report shows."""

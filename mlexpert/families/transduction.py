@@ -11,7 +11,7 @@ import numpy as np
 
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema, TextStats
-from mlexpert.data.symbols import (
+from mlexpert.data.sequences.symbols import (
     FIRST,
     are_strings,
     describe_symbols,
@@ -19,13 +19,13 @@ from mlexpert.data.symbols import (
     padded,
     symbols_in,
 )
-from mlexpert.data.transduction_pairs import joined, read_pairs, symbols_of
+from mlexpert.data.sequences.transduction_pairs import joined, read_pairs, symbols_of
 from mlexpert.errors import InputError
-from mlexpert.evidence.edit_distance import edits
+from mlexpert.evidence.sequences.edit_distance import edits
 from mlexpert.families.sequences import SequenceRecipe
 from mlexpert.recipe import NO_ROLES, Network, Parts
+from mlexpert.training.methods.transduction import NO_TOKEN, decode
 from mlexpert.training.plan import Data
-from mlexpert.training.transduction import NO_TOKEN, decode
 
 SHOWN = 20
 """Pairs that a report shows."""

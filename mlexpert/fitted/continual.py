@@ -17,14 +17,14 @@ from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.data.encode import encode_targets
 from mlexpert.data.examples import Examples
 from mlexpert.errors import InputError
-from mlexpert.evidence.continual_metrics import stream_metrics
-from mlexpert.evidence.continual_record import TASKS, stream_record
+from mlexpert.evidence.continual.metrics import stream_metrics
+from mlexpert.evidence.continual.record import TASKS, stream_record
 from mlexpert.evidence.run_files import read_rows
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.fitted.held import Held, read_again
 from mlexpert.fitted.model import Fitted
 from mlexpert.fitted.predictions import in_user_terms, predictions_of, targets_of, told_accuracy
-from mlexpert.training.continual import ContinualMethod
+from mlexpert.training.methods.continual import ContinualMethod
 
 
 class ContinualFitted(Fitted):
@@ -87,7 +87,7 @@ class ContinualFitted(Fitted):
         """Return the metrics of `Fitted.evaluate` and, for the run's own rows, of the stream.
 
         These are `average_accuracy`, `forgetting`, `backward_transfer` and others, as
-        `mlexpert.evidence.continual_metrics` defines them.
+        `mlexpert.evidence.continual.metrics` defines them.
         """
         found = super().evaluate(ds)
         return found if ds is not None else {**found, **stream_metrics(self._run_dir("evaluate"))}

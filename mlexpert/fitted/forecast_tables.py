@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlexpert.data.calendars import times_of
-from mlexpert.data.forecast_windows import Windows
 from mlexpert.data.nearest import listing
-from mlexpert.data.sequence_stats import TimelineStats
-from mlexpert.data.timeline import Span
+from mlexpert.data.sequences.calendars import times_of
+from mlexpert.data.sequences.forecast_windows import Windows
+from mlexpert.data.sequences.statistics import TimelineStats
+from mlexpert.data.sequences.timeline import Span
 from mlexpert.errors import InputError
 
 

@@ -9,11 +9,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mlexpert.data.calendars import TimeStep, times_after
 from mlexpert.data.examples import Examples
-from mlexpert.data.forecast_windows import Windows
-from mlexpert.data.timeline import Timeline
-from mlexpert.data.timelines import read_timeline
+from mlexpert.data.sequences.calendars import TimeStep, times_after
+from mlexpert.data.sequences.forecast_windows import Windows
+from mlexpert.data.sequences.timeline import Timeline
+from mlexpert.data.sequences.timelines import read_timeline
 from mlexpert.errors import InputError
 from mlexpert.families.forecast_baselines import BASELINES, seasonal_naive
 from mlexpert.families.forecasting import ForecastRecipe, timeline_of

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from mlexpert.blocks.decoding.continuing import continued
-from mlexpert.data.text_codec import BOUNDARY, UNKNOWN, TextCodec
+from mlexpert.data.sequences.text_codec import BOUNDARY, UNKNOWN, TextCodec
 from mlexpert.errors import InputError
 from mlexpert.families.language import LanguageRecipe, codec_of
 from mlexpert.fitted.sequences import SequenceFitted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlexpert.data.examples import Examples
-from mlexpert.data.sentences import word_lists
+from mlexpert.data.sequences.sentences import word_lists
 from mlexpert.families.tagging import TaggingRecipe
 from mlexpert.fitted.sequences import SequenceFitted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlexpert.data.examples import Examples
-from mlexpert.data.transduction_pairs import sequences_of
+from mlexpert.data.sequences.transduction_pairs import sequences_of
 from mlexpert.errors import InputError
 from mlexpert.families.transduction import TransductionRecipe
 from mlexpert.fitted.sequences import SequenceFitted

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
-from mlexpert.data.series_picture import series_picture
+from mlexpert.data.sequences.series_picture import series_picture
 from mlexpert.fitted.predictions import row_losses
 from mlexpert.training.tracking import write_bytes, write_json
 

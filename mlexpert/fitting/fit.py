@@ -17,7 +17,7 @@ from rich.console import Console
 from mlexpert.data.examples import Examples
 from mlexpert.data.finding import worst_of_each
 from mlexpert.data.schema import schema_to_json
-from mlexpert.data.task_coverage import task_classes_of
+from mlexpert.data.tasks.coverage import task_classes_of
 from mlexpert.errors import InputError, RunError
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.families.sequences import SequenceRecipe

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from mlexpert.data.examples import Examples
-from mlexpert.data.forecast_windows import windows_of
-from mlexpert.data.timeline import PARTS, Timeline
-from mlexpert.data.timelines import read_timeline
+from mlexpert.data.sequences.forecast_windows import windows_of
+from mlexpert.data.sequences.timeline import PARTS, Timeline
+from mlexpert.data.sequences.timelines import read_timeline
 from mlexpert.errors import InputError
 from mlexpert.evidence.objectives import metrics_of
 from mlexpert.families.forecasting import ForecastRecipe

@@ -11,10 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mlexpert.data.join_examples import join_examples
 from mlexpert.data.nearest import listing
 from mlexpert.data.schema import Schema
 from mlexpert.data.splits import Splits
+from mlexpert.data.tasks.join_examples import join_examples
 from mlexpert.errors import InputError
 from mlexpert.families.learner_state import take_over
 from mlexpert.fitted import Fitted

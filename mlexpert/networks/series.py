@@ -27,8 +27,8 @@ from mlexpert.data.batches import RaggedStore, Store
 from mlexpert.data.encode import encode_texts
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
-from mlexpert.data.sequence_stats import SeriesStats
-from mlexpert.data.series import SeriesStore
+from mlexpert.data.sequences.series import SeriesStore
+from mlexpert.data.sequences.statistics import SeriesStats
 from mlexpert.errors import InputError
 from mlexpert.recipe import Network
 

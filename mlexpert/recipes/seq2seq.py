@@ -21,10 +21,10 @@ from mlexpert.blocks.backbones.encoder_decoder import EncoderDecoder
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_linear
 from mlexpert.data.schema import Schema
-from mlexpert.data.symbols import encode_symbols
+from mlexpert.data.sequences.symbols import encode_symbols
 from mlexpert.families.transduction import TransductionRecipe, both
 from mlexpert.recipe import Network, Parts
-from mlexpert.training.transduction import Transduction
+from mlexpert.training.methods.transduction import Transduction
 
 PAIRS_SEEN = 120_000
 """In all epochs together, where their number is left to the recipe."""

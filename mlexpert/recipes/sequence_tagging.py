@@ -25,10 +25,10 @@ from mlexpert.blocks.layers.word_features import WordFeatures
 from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_linear
 from mlexpert.data.schema import Schema
-from mlexpert.data.word_codes import WIDTH, character_kinds, encode_words
+from mlexpert.data.sequences.word_codes import WIDTH, character_kinds, encode_words
 from mlexpert.families.tagging import TaggingRecipe, entity_error, marks_spans
 from mlexpert.recipe import Network, Parts
-from mlexpert.training.tagging import Tagging
+from mlexpert.training.methods.tagging import Tagging
 
 WORDS_SEEN = 1_600_000
 """In all epochs together, where their number is left to the recipe."""

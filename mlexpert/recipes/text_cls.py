@@ -26,7 +26,7 @@ from mlexpert.data.tokenizer import Vocabulary
 from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.texts import cnn_network, encoder_network, text_stats
 from mlexpert.recipe import Network, Parts
-from mlexpert.training.supervised import Supervised
+from mlexpert.training.methods.supervised import Supervised
 
 TEXTS_SEEN = 50_000
 """In all epochs together, where their number is left to the recipe."""

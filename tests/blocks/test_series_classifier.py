@@ -15,7 +15,7 @@ from mlexpert.blocks.backbones.series_classifier import (
 from mlexpert.blocks.layers.log_mel import LogMel
 from mlexpert.blocks.layers.sound_energies import RANGE, SoundEnergies, less_recording
 from mlexpert.data.schema import Schema, TextStats
-from mlexpert.data.sequence_stats import SeriesStats
+from mlexpert.data.sequences.statistics import SeriesStats
 from mlexpert.networks.series import series_network
 
 MIXERS = ("conv", "lstm", "transformer", "ssd")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlexpert.data.blurred_order import stream_order
+from mlexpert.data.tasks.blurred_order import stream_order
 from mlexpert.errors import InputError
 
 LENGTHS = (60, 30, 51)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 
-from mlexpert.data.documents import read_documents
+from mlexpert.data.sequences.documents import read_documents
 from mlexpert.errors import InputError
 
 TEXT = "Été — first.\r\nSecond 🙂 line.\n"

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from mlexpert.data.forecast_splits import divide_by_time, examples_of
-from mlexpert.data.forecast_windows import WindowStore, digests_of_windows, windows_of
 from mlexpert.data.seal import Sealed
-from mlexpert.data.timelines import read_timeline
+from mlexpert.data.sequences.forecast_splits import divide_by_time, examples_of
+from mlexpert.data.sequences.forecast_windows import WindowStore, digests_of_windows, windows_of
+from mlexpert.data.sequences.timelines import read_timeline
 from mlexpert.errors import InputError
 from tests.data.test_timelines import hourly, two_series
 

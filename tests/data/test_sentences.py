@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from mlexpert.data.examples import Examples
-from mlexpert.data.sentences import read_sentences, word_lists
+from mlexpert.data.sequences.sentences import read_sentences, word_lists
 from mlexpert.errors import InputError
 
 WORDS = [["The", "cat", "sleeps"], ["Rome"], ["It", "rains"]]

@@ -14,9 +14,9 @@ from mlexpert.data.as_trained import read_inputs, read_labelled
 from mlexpert.data.batches import epoch_cuts, row_lengths
 from mlexpert.data.fingerprint import row_digests
 from mlexpert.data.schema import describe, schema_from_json, schema_to_json
-from mlexpert.data.series import SeriesStore, as_series
-from mlexpert.data.series_picture import series_picture
-from mlexpert.data.series_rows import holds_series, opened, read_series
+from mlexpert.data.sequences.series import SeriesStore, as_series
+from mlexpert.data.sequences.series_picture import series_picture
+from mlexpert.data.sequences.series_rows import holds_series, opened, read_series
 from mlexpert.errors import InputError
 from mlexpert.recipes import get
 from tests.small_data import texts

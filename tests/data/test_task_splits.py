@@ -10,7 +10,6 @@ import pytest
 
 from mlexpert.data import permuted, rotated, stream
 from mlexpert.data.examples import Examples
-from mlexpert.data.first_task import describe_first_task
 from mlexpert.data.folds import fold_splits
 from mlexpert.data.intake import read
 from mlexpert.data.leakage import audit
@@ -18,7 +17,8 @@ from mlexpert.data.ledger import Ledger
 from mlexpert.data.schema import Categorical, Numeric, describe
 from mlexpert.data.seal import open_sealed
 from mlexpert.data.splits import split
-from mlexpert.data.transformed_streams import Permutation
+from mlexpert.data.tasks.first_task import describe_first_task
+from mlexpert.data.tasks.transformed import Permutation
 from mlexpert.errors import InputError
 from mlexpert.preparation import heed
 

@@ -18,7 +18,7 @@ import mlexpert.data
 from mlexpert.data import Stream, permuted, stream
 from mlexpert.data.examples import Examples
 from mlexpert.data.intake import read
-from mlexpert.data.task_coverage import refuse_absent_tasks, task_classes_of
+from mlexpert.data.tasks.coverage import refuse_absent_tasks, task_classes_of
 from mlexpert.errors import InputError
 
 RNG = np.random.default_rng(0)

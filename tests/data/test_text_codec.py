@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlexpert.data.text_codec import BOUNDARY, FIRST, UNKNOWN, TextCodec, fit_codec
+from mlexpert.data.sequences.text_codec import BOUNDARY, FIRST, UNKNOWN, TextCodec, fit_codec
 from mlexpert.errors import InputError
 
 TRAIN = ["the cat sees the dog; the dog sees the cat. " * 20, "Ünïcode: é, 漢字, 🙂\n\ttabs"]

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlexpert.data.calendars import TimeStep, season_of, times_after
-from mlexpert.data.timelines import read_timeline
+from mlexpert.data.sequences.calendars import TimeStep, season_of, times_after
+from mlexpert.data.sequences.timelines import read_timeline
 from mlexpert.errors import InputError
 
 

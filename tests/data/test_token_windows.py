@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlexpert.data.text_codec import BOUNDARY, TextCodec, fit_codec
-from mlexpert.data.token_windows import TokenStore, covering, every_start, joined
+from mlexpert.data.sequences.text_codec import BOUNDARY, TextCodec, fit_codec
+from mlexpert.data.sequences.token_windows import TokenStore, covering, every_start, joined
 
 
 @given(st.data())

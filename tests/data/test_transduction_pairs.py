@@ -9,9 +9,16 @@ import datasets
 import pandas as pd
 import pytest
 
-from mlexpert.data.made_sequences import grapheme_task, reverse_task, sort_task, sounds_of
-from mlexpert.data.symbols import END, UNKNOWN, describe_symbols, encode_symbols, padded, symbols_in
-from mlexpert.data.transduction_pairs import read_pairs, sequences_of
+from mlexpert.data.sequences.made import grapheme_task, reverse_task, sort_task, sounds_of
+from mlexpert.data.sequences.symbols import (
+    END,
+    UNKNOWN,
+    describe_symbols,
+    encode_symbols,
+    padded,
+    symbols_in,
+)
+from mlexpert.data.sequences.transduction_pairs import read_pairs, sequences_of
 from mlexpert.errors import InputError
 
 SOURCES, TARGETS = ["ab", "", "c d"], ["ba", "x", ""]

@@ -12,8 +12,8 @@ from scipy import ndimage
 from mlexpert.data import permuted, rotated
 from mlexpert.data.intake import read
 from mlexpert.data.splits import split
-from mlexpert.data.task_coverage import task_classes_of
-from mlexpert.data.transformed_streams import Permutation, Rotation
+from mlexpert.data.tasks.coverage import task_classes_of
+from mlexpert.data.tasks.transformed import Permutation, Rotation
 from mlexpert.errors import InputError
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from mlexpert.data.word_codes import (
+from mlexpert.data.sequences.word_codes import (
     KEPT,
     UNKNOWN,
     WIDTH,

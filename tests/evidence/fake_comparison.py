@@ -13,7 +13,7 @@ from typing import Any
 
 import fake_run
 
-from mlexpert.evidence.comparison_results import HEADLINES, metric_scores, results_of
+from mlexpert.evidence.comparison.results import HEADLINES, metric_scores, results_of
 from mlexpert.evidence.record import RunRecord, read_run
 from mlexpert.evidence.repeats import Varies
 from mlexpert.training.tracking import write_json
@@ -78,7 +78,7 @@ def write(
 
 
 if __name__ == "__main__":
-    from mlexpert.evidence.comparison_report import write_comparison
+    from mlexpert.evidence.comparison.report import write_comparison
 
     out = Path(sys.argv[1])
     fashion, binary, hundred = (fake_run.KINDS[name] for name in ("fashion", "binary", "hundred"))

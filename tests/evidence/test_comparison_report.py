@@ -14,8 +14,8 @@ from fake_comparison import ADJUSTED, FOCAL, PLAIN
 from page import Page
 
 from mlexpert.errors import InputError
-from mlexpert.evidence.comparison_report import render_comparison, write_comparison
-from mlexpert.evidence.comparison_results import recalls_of
+from mlexpert.evidence.comparison.report import render_comparison, write_comparison
+from mlexpert.evidence.comparison.results import recalls_of
 from mlexpert.evidence.record import read_run
 
 SMALL = replace(fake_run.KINDS["sealed"], largest=300, imbalance=10.0, epochs=2)

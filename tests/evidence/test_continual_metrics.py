@@ -9,9 +9,9 @@ import fake_stream
 import numpy as np
 import pytest
 
-from mlexpert.evidence import continual_metrics as metrics
-from mlexpert.evidence.continual_metrics import metrics_of_stream, scores, stream_metrics
-from mlexpert.evidence.continual_record import accuracy_over_tasks, stream_record
+from mlexpert.evidence.continual import metrics
+from mlexpert.evidence.continual.metrics import metrics_of_stream, scores, stream_metrics
+from mlexpert.evidence.continual.record import accuracy_over_tasks, stream_record
 
 MATRIX = np.array(
     [

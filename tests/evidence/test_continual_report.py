@@ -12,9 +12,10 @@ import pytest
 from page import Page
 from safetensors.numpy import load_file, save_file
 
-from mlexpert.evidence import continual_figures, plots
-from mlexpert.evidence.continual_headlines import stream_cards, stream_sentence
-from mlexpert.evidence.continual_sections import in_figures, size, stream
+from mlexpert.evidence import plots
+from mlexpert.evidence.continual import figures as continual_figures
+from mlexpert.evidence.continual.headlines import stream_cards, stream_sentence
+from mlexpert.evidence.continual.sections import in_figures, size, stream
 from mlexpert.evidence.headlines import headline
 from mlexpert.evidence.record import read_run
 from mlexpert.evidence.report import render

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from functools import cache
 
-from mlexpert.evidence.edit_distance import edits
+from mlexpert.evidence.sequences.edit_distance import edits
 
 
 @cache

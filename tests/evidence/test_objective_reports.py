@@ -18,10 +18,10 @@ from PIL import Image
 from safetensors.numpy import load_file
 from sklearn import metrics as sk
 
-from mlexpert.evidence import value_figures
 from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.record import read_run
 from mlexpert.evidence.report import render
+from mlexpert.evidence.values import figures as value_figures
 
 
 @pytest.fixture(scope="module")

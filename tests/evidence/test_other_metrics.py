@@ -12,8 +12,8 @@ from sklearn.dummy import DummyRegressor
 
 from mlexpert.errors import InputError
 from mlexpert.evidence.bootstrap import intervals_of, paired_bootstrap
-from mlexpert.evidence.label_guardrails import best_constant_f1
-from mlexpert.evidence.label_metrics import label_confusions, per_label_table
+from mlexpert.evidence.labels.guardrails import best_constant_f1
+from mlexpert.evidence.labels.metrics import label_confusions, per_label_table
 from mlexpert.evidence.metric_table import METRICS, is_met, quantity, requirement
 from mlexpert.evidence.objectives import metrics_of, weighted_metrics
 from mlexpert.evidence.predictions import LabelPredictions, ValuePredictions, predictions_of

@@ -18,14 +18,15 @@ from page import Page
 from PIL import Image
 from scipy.stats import binomtest
 
-from mlexpert.evidence import plots, robustness_figures
+from mlexpert.evidence import plots
 from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.record import read_run
 from mlexpert.evidence.report import render
-from mlexpert.evidence.robustness_headlines import robust_cards, robust_rows, robust_sentence
-from mlexpert.evidence.robustness_record import ThreatRecord
-from mlexpert.evidence.robustness_sections import robustness
-from mlexpert.evidence.robustness_words import threat_name, threat_sentence
+from mlexpert.evidence.robustness import figures as robustness_figures
+from mlexpert.evidence.robustness.headlines import robust_cards, robust_rows, robust_sentence
+from mlexpert.evidence.robustness.record import ThreatRecord
+from mlexpert.evidence.robustness.sections import robustness
+from mlexpert.evidence.robustness.words import threat_name, threat_sentence
 
 BARE = {"pictures": None, "landscape": None, "sweep": []}
 L2 = CIFAR | {"norm": "l2", "epsilon": 0.5}

@@ -13,11 +13,12 @@ from fake_attacks import CIFAR, THREAT
 from page import Page
 from safetensors.numpy import load_file, save_file
 
-from mlexpert.evidence import plots, robustness_figures
+from mlexpert.evidence import plots
 from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.record import read_run
 from mlexpert.evidence.report import render
-from mlexpert.evidence.robustness_headlines import robust_cards, robust_rows, robust_sentence
+from mlexpert.evidence.robustness import figures as robustness_figures
+from mlexpert.evidence.robustness.headlines import robust_cards, robust_rows, robust_sentence
 
 L2 = CIFAR | {"norm": "l2", "epsilon": 0.5}
 

@@ -11,11 +11,11 @@ from page import Page
 
 from mlexpert.errors import InputError
 from mlexpert.evidence.bootstrap import intervals_of
-from mlexpert.evidence.counted_metrics import CountedPredictions
 from mlexpert.evidence.criteria import verdicts
 from mlexpert.evidence.objectives import metrics_of
 from mlexpert.evidence.record import read_run
 from mlexpert.evidence.report import render
+from mlexpert.evidence.sequences.metrics import CountedPredictions
 
 OBJECTIVES = tuple(fake_sequences.COUNTS)
 

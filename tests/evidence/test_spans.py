@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from mlexpert.evidence.spans import count_spans, mark_spans, spans_of
+from mlexpert.evidence.sequences.spans import count_spans, mark_spans, spans_of
 
 BY_HAND = {
     "B-a I-a O I-b": [("a", 0, 2), ("b", 3, 4)],

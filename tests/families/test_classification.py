@@ -26,8 +26,8 @@ from mlexpert.recipe_card import Field
 from mlexpert.recipes import get
 from mlexpert.recipes.imbalanced_cls.plain import Plain
 from mlexpert.recipes.imbalanced_cls.prior_adjusted import ImbalancedCls
-from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.method import Batch
+from mlexpert.training.methods.cross_entropy import CrossEntropy
 from tests.small_data import table
 
 pytestmark = pytest.mark.filterwarnings("ignore:leakage audit")

@@ -18,9 +18,9 @@ from mlexpert.fitting import trials
 from mlexpert.recipes import get
 from mlexpert.training import arithmetic as arithmetic_module
 from mlexpert.training import checkpoint_clock
-from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch
+from mlexpert.training.methods.cross_entropy import CrossEntropy
 from tests.small_data import of_kind
 
 FIELDS = {"epochs": 3, "batch_size": 16}

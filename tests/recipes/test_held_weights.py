@@ -21,10 +21,10 @@ from mlexpert.recipes import get
 from mlexpert.recipes.continual_cls.ewc import EwcMethod
 from mlexpert.recipes.continual_cls.mas import MasMethod
 from mlexpert.recipes.continual_cls.si import SiMethod
-from mlexpert.training.held_weights import HeldWeights
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.memory.predict import predict_peak
 from mlexpert.training.method import Batch, Method, Task
+from mlexpert.training.methods.held_weights import HeldWeights
 
 DIGITS = load_digits()
 ROWS = np.round(DIGITS.images * (255 / 16)).astype(np.uint8)[:900], DIGITS.target[:900]

@@ -21,8 +21,8 @@ from mlexpert.networks.images import image_size_of
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipe import Recipe
 from mlexpert.recipes import get
-from mlexpert.training.image_augmentation import ImageAugmentation, mixed
 from mlexpert.training.method import Batch, summed
+from mlexpert.training.methods.image_augmentation import ImageAugmentation, mixed
 from tests.small_data import images, table
 
 NOTHING = ImageAugmentation(

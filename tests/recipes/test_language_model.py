@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 
 from mlexpert.data.examples import Examples
-from mlexpert.data.text_codec import BOUNDARY
+from mlexpert.data.sequences.text_codec import BOUNDARY
 from mlexpert.errors import InputError
 from mlexpert.fitted.language import FittedLanguageModel
 from mlexpert.recipe import Parts
 from mlexpert.recipes import get
-from mlexpert.training.language import NextToken
 from mlexpert.training.method import Batch
+from mlexpert.training.methods.language import NextToken
 from tests.small_sequences import documents
 
 NAMES = ("language-model", "language-model/nanogpt")

@@ -14,7 +14,7 @@ from mlexpert.errors import InputError
 from mlexpert.networks.heads import head_of, weights_of
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipes import get
-from mlexpert.training.deferred import Deferred
+from mlexpert.training.methods.deferred import Deferred
 from tests.small_data import images, of_kind, table
 
 TEST_ROWS = 40

@@ -17,7 +17,7 @@ from mlexpert.recipes import get
 from mlexpert.recipes.sequence_cls import multi_rocket
 from mlexpert.training.interrupt import Interrupted
 from mlexpert.training.method import Batch
-from mlexpert.training.solved_series import likeliest_scale, some_rows
+from mlexpert.training.methods.solved_series import likeliest_scale, some_rows
 from tests.small_data import series, texts
 
 DATA = Path(os.environ.get("MLEXPERT_DATA", "."))

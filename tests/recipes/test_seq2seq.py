@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import mlexpert
-from mlexpert.data.made_sequences import reverse_task, sort_task
+from mlexpert.data.sequences.made import reverse_task, sort_task
 from mlexpert.errors import InputError
 from mlexpert.fitted.transduction import FittedTransducer
 from mlexpert.recipes import get

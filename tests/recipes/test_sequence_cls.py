@@ -13,7 +13,7 @@ import torch
 import mlexpert
 from mlexpert.cli import main
 from mlexpert.data.schema import Schema
-from mlexpert.data.sequence_stats import SeriesStats
+from mlexpert.data.sequences.statistics import SeriesStats
 from mlexpert.errors import InputError
 from mlexpert.fitted import Fitted
 from mlexpert.recipes import get

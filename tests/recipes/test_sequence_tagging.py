@@ -11,11 +11,11 @@ import torch
 
 import mlexpert
 from mlexpert.errors import InputError
-from mlexpert.evidence.spans import spans_of
+from mlexpert.evidence.sequences.spans import spans_of
 from mlexpert.fitted.tagging import FittedTagger
 from mlexpert.recipes import get
 from mlexpert.training.method import Batch
-from mlexpert.training.tagging import Tagging
+from mlexpert.training.methods.tagging import Tagging
 
 SMALL = {"dim": 32, "word_dim": 16, "num_filters": 16, "affix_dim": 8, "precision": "fp32"}
 

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlexpert.blocks.attacks.threat import Threat
-from mlexpert.training.adversarial import AdversarialMethod, Attacking, whole_where_fp16
 from mlexpert.training.method import Batch, Examined, Loss, summed
+from mlexpert.training.methods.adversarial import AdversarialMethod, Attacking, whole_where_fp16
+from mlexpert.training.methods.trades import Trades
 from mlexpert.training.precision import Engine
 from mlexpert.training.tracking import RunFolder
-from mlexpert.training.trades import Trades
 from mlexpert.training.trainer import Trainer
 from tests.training.test_trainer import PLAN, stretch
 

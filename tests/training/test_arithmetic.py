@@ -16,8 +16,8 @@ from mlexpert.blocks.backbones.resnet import ResNet
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.training import arithmetic
 from mlexpert.training.arithmetic import Choice, choose_arithmetic
-from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.method import Batch, Loss, Method
+from mlexpert.training.methods.cross_entropy import CrossEntropy
 from mlexpert.training.remembered import MOST, recall, remember
 from mlexpert.training.trial import Arithmetic, try_all
 

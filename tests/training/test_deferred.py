@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mlexpert.blocks.losses.cross_entropy import cross_entropy
-from mlexpert.training.deferred import Deferred
 from mlexpert.training.method import Batch, Task
+from mlexpert.training.methods.deferred import Deferred
 
 WEIGHT = torch.tensor([0.5, 3.0])
 

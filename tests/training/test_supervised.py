@@ -15,11 +15,11 @@ from mlexpert.blocks.losses.cross_entropy import ClassWeighted, cross_entropy
 from mlexpert.blocks.losses.squared_error import squared_error
 from mlexpert.blocks.schedules import constant
 from mlexpert.data.batches import TensorStore
-from mlexpert.training.cross_entropy import CrossEntropy
 from mlexpert.training.method import Batch, Task
+from mlexpert.training.methods.cross_entropy import CrossEntropy
+from mlexpert.training.methods.supervised import Supervised
 from mlexpert.training.plan import Data, Plan, Stage, Stretch
 from mlexpert.training.precision import Engine
-from mlexpert.training.supervised import Supervised
 from mlexpert.training.tracking import RunFolder
 from mlexpert.training.trainer import Trainer
 

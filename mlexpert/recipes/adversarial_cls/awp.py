@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from mlexpert.data.schema import Schema
 from mlexpert.families.trades import TradesRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.adversarial import Attacking
 from mlexpert.training.method import Batch, Loss
-from mlexpert.training.trades import Trades
+from mlexpert.training.methods.adversarial import Attacking
+from mlexpert.training.methods.trades import Trades
 
 SMALLEST = 1e-20
 

@@ -19,7 +19,7 @@ from typing import ClassVar
 from mlexpert.data.schema import Schema
 from mlexpert.families.trades import TradesRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.trades import Trades
+from mlexpert.training.methods.trades import Trades
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.data.schema import Schema
 from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.adversarial import AdversarialMethod, Attacking, whole_where_fp16
 from mlexpert.training.method import Batch, Loss, summed
+from mlexpert.training.methods.adversarial import AdversarialMethod, Attacking, whole_where_fp16
 
 WIDE = 0.2
 """Of an epsilon in pixel units: twice as much noise covers most of the range."""

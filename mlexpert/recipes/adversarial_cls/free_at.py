@@ -24,8 +24,8 @@ from mlexpert.data.schema import Schema
 from mlexpert.errors import RunError
 from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.adversarial import AdversarialMethod, Attacking
 from mlexpert.training.method import Batch, Loss, summed
+from mlexpert.training.methods.adversarial import AdversarialMethod, Attacking
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from mlexpert.blocks.losses.attacked_divergence import log_probabilities_of
 from mlexpert.data.schema import Schema
 from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.adversarial import AdversarialMethod, Attacking
 from mlexpert.training.method import Batch, Loss, summed
+from mlexpert.training.methods.adversarial import AdversarialMethod, Attacking
 
 SLACK = 1e-4
 """What keeps log(1 - q) finite where the attacker is sure; of the authors' code."""

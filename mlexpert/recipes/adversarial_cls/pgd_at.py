@@ -18,8 +18,8 @@ from mlexpert.blocks.losses.cross_entropy import cross_entropy
 from mlexpert.data.schema import Schema
 from mlexpert.families.adversarial import AdversarialRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.adversarial import AdversarialMethod
 from mlexpert.training.method import Batch, Loss, summed
+from mlexpert.training.methods.adversarial import AdversarialMethod
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,7 +25,7 @@ from mlexpert.data.schema import Schema
 from mlexpert.families.replay import ReplayRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Task
-from mlexpert.training.replay import Replay, Replaying
+from mlexpert.training.methods.replay import Replay, Replaying
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,8 @@ from mlexpert.blocks.replay.reservoir import Reservoir
 from mlexpert.data.schema import Schema
 from mlexpert.families.replay import ReplayRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.former_logits import FormerLogits
 from mlexpert.training.method import Batch, Loss
+from mlexpert.training.methods.former_logits import FormerLogits
 
 
 @dataclass(frozen=True, kw_only=True)

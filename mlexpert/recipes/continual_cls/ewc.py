@@ -26,8 +26,8 @@ from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.data.schema import Schema
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.held_weights import HeldWeights, rows_of
 from mlexpert.training.method import Batch, Task
+from mlexpert.training.methods.held_weights import HeldWeights, rows_of
 
 STRENGTHS = {"task": 1e5, "domain": 1e10, "class": 1e9}
 """What van de Ven et al. 2022 found for Split-MNIST, by scenario."""

@@ -28,8 +28,8 @@ from mlexpert.data.schema import Schema
 from mlexpert.families.replay import ReplayRecipe
 from mlexpert.recipe import Encoded, Parts
 from mlexpert.training.method import Batch, Loss, Task
+from mlexpert.training.methods.replay import Replay, Replaying
 from mlexpert.training.plan import Stretch
-from mlexpert.training.replay import Replay, Replaying
 from mlexpert.training.sharding import like
 
 

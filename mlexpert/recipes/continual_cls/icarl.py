@@ -33,11 +33,11 @@ from mlexpert.data.schema import Schema
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.networks.heads import head_of, replace_head
 from mlexpert.recipe import Encoded, Parts
-from mlexpert.training import exemplars
-from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Batch, Loss, Task, summed
+from mlexpert.training.methods import exemplars
+from mlexpert.training.methods.continual import ContinualMethod
+from mlexpert.training.methods.replay import with_replayed
 from mlexpert.training.plan import Stretch
-from mlexpert.training.replay import with_replayed
 
 ALLOWED = (
     "'class' or 'domain': its means are for telling all classes apart, of which most are ruled out "

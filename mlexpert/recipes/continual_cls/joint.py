@@ -21,7 +21,7 @@ from torch import Tensor
 from mlexpert.data.schema import Schema
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Encoded, Parts
-from mlexpert.training.continual import ContinualMethod
+from mlexpert.training.methods.continual import ContinualMethod
 from mlexpert.training.plan import Stretch
 
 

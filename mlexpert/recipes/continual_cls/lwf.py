@@ -27,8 +27,8 @@ from mlexpert.blocks.losses.distillation import distillation
 from mlexpert.data.schema import Schema
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.continual import ContinualMethod
 from mlexpert.training.method import Batch, Loss, Task, summed
+from mlexpert.training.methods.continual import ContinualMethod
 
 
 @dataclass(frozen=True, kw_only=True)

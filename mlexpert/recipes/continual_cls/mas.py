@@ -23,8 +23,8 @@ from mlexpert.blocks.importance.memory_aware import memory_aware
 from mlexpert.data.schema import Schema
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.held_weights import HeldWeights, rows_of
 from mlexpert.training.method import Task
+from mlexpert.training.methods.held_weights import HeldWeights, rows_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import ClassVar
 from mlexpert.data.schema import Schema
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.continual import ContinualMethod
+from mlexpert.training.methods.continual import ContinualMethod
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,8 @@ from mlexpert.blocks.layers.task_classes import TaskClasses
 from mlexpert.data.schema import Schema
 from mlexpert.families.continual import ContinualRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.held_weights import HeldWeights
 from mlexpert.training.method import Batch, Task
+from mlexpert.training.methods.held_weights import HeldWeights
 
 STRENGTHS = {"task": 10.0, "domain": 5e4, "class": 5e3}
 """What van de Ven et al. 2022 found for Split-MNIST, by scenario."""

@@ -20,7 +20,7 @@ from mlexpert.blocks.backbones.inverted_transformer import InvertedTransformer
 from mlexpert.data.schema import Schema
 from mlexpert.families.forecasting import ForecastRecipe, halved_each_epoch, timeline_of
 from mlexpert.recipe import Parts
-from mlexpert.training.forecasting import ForecastMethod
+from mlexpert.training.methods.forecasting import ForecastMethod
 
 
 @dataclass(frozen=True, kw_only=True)

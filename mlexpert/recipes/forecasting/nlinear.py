@@ -21,7 +21,7 @@ from mlexpert.blocks.backbones.nlinear import NLinear
 from mlexpert.data.schema import Schema
 from mlexpert.families.forecasting import ForecastRecipe, halved_each_epoch
 from mlexpert.recipe import Parts
-from mlexpert.training.forecasting import ForecastMethod
+from mlexpert.training.methods.forecasting import ForecastMethod
 
 
 @dataclass(frozen=True, kw_only=True)

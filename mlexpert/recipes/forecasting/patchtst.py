@@ -23,7 +23,7 @@ from mlexpert.blocks.schedules import one_cycle
 from mlexpert.data.schema import Schema
 from mlexpert.families.forecasting import ForecastRecipe, timeline_of
 from mlexpert.recipe import Parts
-from mlexpert.training.forecasting import ForecastMethod
+from mlexpert.training.methods.forecasting import ForecastMethod
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,8 @@ from mlexpert.blocks.schedules import constant
 from mlexpert.data.schema import Schema
 from mlexpert.families.forecasting import ForecastRecipe
 from mlexpert.recipe import Encoded, Parts
+from mlexpert.training.methods.solved_forecasting import SolvedForecast
 from mlexpert.training.plan import Stretch
-from mlexpert.training.solved_forecasting import SolvedForecast
 
 
 @dataclass(frozen=True, kw_only=True)

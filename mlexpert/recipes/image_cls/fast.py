@@ -37,7 +37,7 @@ from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.images import image_size_of, image_store
 from mlexpert.recipe import Network, Parts
 from mlexpert.training.method import Batch
-from mlexpert.training.supervised import Supervised
+from mlexpert.training.methods.supervised import Supervised
 
 STAGES = 3
 HEAD_LR, BIAS_LR, DECAY = 1.5, 96.0, 2e-6

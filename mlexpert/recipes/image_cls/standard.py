@@ -25,8 +25,8 @@ from mlexpert.data.schema import Schema
 from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.images import image_network, image_size_of
 from mlexpert.recipe import Parts
-from mlexpert.training.image_augmentation import ImageAugmentation
-from mlexpert.training.supervised import Supervised
+from mlexpert.training.methods.image_augmentation import ImageAugmentation
+from mlexpert.training.methods.supervised import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)

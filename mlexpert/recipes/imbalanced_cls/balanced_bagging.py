@@ -28,8 +28,8 @@ from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.networks.tables import table_network
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Loss, Method, summed
+from mlexpert.training.methods.resampling import require_training_rows
 from mlexpert.training.plan import Data
-from mlexpert.training.resampling import require_training_rows
 
 
 @dataclass(frozen=True, kw_only=True)

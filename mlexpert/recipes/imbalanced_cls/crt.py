@@ -29,9 +29,9 @@ from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.networks.heads import head_of
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Task
+from mlexpert.training.methods.supervised import Supervised
 from mlexpert.training.plan import Stage
 from mlexpert.training.sharding import like
-from mlexpert.training.supervised import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)

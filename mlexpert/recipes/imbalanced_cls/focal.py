@@ -20,7 +20,7 @@ from mlexpert.blocks.losses.focal import Focal
 from mlexpert.data.schema import Schema
 from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.supervised import Supervised
+from mlexpert.training.methods.supervised import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from mlexpert.blocks.decisions.argmax import Argmax
 from mlexpert.data.schema import Schema
 from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.cross_entropy import CrossEntropy
+from mlexpert.training.methods.cross_entropy import CrossEntropy
 
 
 @dataclass(frozen=True, kw_only=True)

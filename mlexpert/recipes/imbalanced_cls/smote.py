@@ -27,9 +27,9 @@ from mlexpert.data.examples import Kind
 from mlexpert.data.schema import Categorical, Schema
 from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
+from mlexpert.training.methods.resampling import require_training_rows
+from mlexpert.training.methods.supervised import Supervised
 from mlexpert.training.plan import Data
-from mlexpert.training.resampling import require_training_rows
-from mlexpert.training.supervised import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,8 +26,8 @@ from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.networks.heads import head_of, weights_of
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch, Task
+from mlexpert.training.methods.supervised import Supervised
 from mlexpert.training.sharding import whole
-from mlexpert.training.supervised import Supervised
 
 
 @dataclass(frozen=True, kw_only=True)

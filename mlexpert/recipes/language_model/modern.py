@@ -31,7 +31,7 @@ from mlexpert.blocks.schedules import stable_then_linear
 from mlexpert.data.schema import Schema
 from mlexpert.families.language import LanguageRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.language import NextToken
+from mlexpert.training.methods.language import NextToken
 
 
 @dataclass(frozen=True, kw_only=True)

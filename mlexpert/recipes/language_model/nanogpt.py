@@ -30,7 +30,7 @@ from mlexpert.blocks.schedules import warmup_cosine
 from mlexpert.data.schema import Schema
 from mlexpert.families.language import LanguageRecipe
 from mlexpert.recipe import Parts
-from mlexpert.training.language import NextToken
+from mlexpert.training.methods.language import NextToken
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,13 +25,13 @@ from mlexpert.blocks.schedules import constant
 from mlexpert.data.examples import Examples
 from mlexpert.data.memory import available_bytes
 from mlexpert.data.schema import Schema
-from mlexpert.data.series_rows import opened, read_series
+from mlexpert.data.sequences.series_rows import opened, read_series
 from mlexpert.errors import InputError
 from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.series import rocket_network
 from mlexpert.recipe import NO_ROLES, Encoded, Parts
+from mlexpert.training.methods.solved_series import SolvedSeries
 from mlexpert.training.plan import Stretch
-from mlexpert.training.solved_series import SolvedSeries
 
 
 @dataclass(frozen=True, kw_only=True)

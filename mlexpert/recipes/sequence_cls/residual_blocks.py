@@ -24,12 +24,12 @@ from mlexpert.blocks.optimizers.parameter_groups import layerwise_groups
 from mlexpert.blocks.schedules import warmup_cosine
 from mlexpert.data.examples import Examples
 from mlexpert.data.schema import Schema
-from mlexpert.data.series_rows import holds_series, opened, read_series
+from mlexpert.data.sequences.series_rows import holds_series, opened, read_series
 from mlexpert.errors import InputError
 from mlexpert.families.classifier import ClassifierRecipe
 from mlexpert.networks.series import series_network
 from mlexpert.recipe import NO_ROLES, Parts
-from mlexpert.training.supervised import Supervised
+from mlexpert.training.methods.supervised import Supervised
 
 STEPS, FEWEST_EPOCHS, MOST_EPOCHS = 1500, 12, 300
 """Optimiser steps where the number of epochs is left to the recipe, and its ends."""

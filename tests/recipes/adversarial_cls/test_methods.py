@@ -16,8 +16,8 @@ from mlexpert.recipes.adversarial_cls.fast_at import FastTraining
 from mlexpert.recipes.adversarial_cls.free_at import FreeTraining, repeated
 from mlexpert.recipes.adversarial_cls.mart import mart_loss
 from mlexpert.recipes.adversarial_cls.pgd_at import PgdTraining
-from mlexpert.training.adversarial import Attacking
 from mlexpert.training.method import Batch
+from mlexpert.training.methods.adversarial import Attacking
 from tests.small_data import images
 
 EPSILON = 0.1

@@ -21,7 +21,7 @@ from mlexpert.recipes.continual_cls.er import ErMethod
 from mlexpert.recipes.continual_cls.er_ace import ErAceMethod
 from mlexpert.recipes.continual_cls.gdumb import GDumbMethod
 from mlexpert.training.method import Batch, Task
-from mlexpert.training.replay import Replay, Replaying
+from mlexpert.training.methods.replay import Replay, Replaying
 
 K = 6
 

@@ -1,0 +1,1 @@
+"""Streams of tasks: which rows come when, and what is known when."""

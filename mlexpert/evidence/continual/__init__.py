@@ -1,0 +1,1 @@
+"""What a stream of tasks left in a network: its record, metrics, figures and sections."""

@@ -1,0 +1,1 @@
+"""What attacks on a model found: their record, figures, words and sections."""

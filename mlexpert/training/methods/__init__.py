@@ -1,0 +1,1 @@
+"""Losses and hooks that several recipes share, and what these need."""
