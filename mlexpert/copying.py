@@ -79,7 +79,12 @@ def recipe_in(file: Path) -> type[Recipe]:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[spec.name]
+        moved = isinstance(error, ImportError) and (error.name or "").startswith("mlexpert.")
+        advice = (
+            f" It was copied from another version than {mlexpert.__version__}: copy the recipe "
+            "again, and carry over what you changed."
+        )
         raise InputError(
-            f"{file}: fails when it is imported ({type(error).__name__}: {error})."
+            f"{file}: fails when it is imported ({type(error).__name__}: {error})." + advice * moved
         ) from error
     return getattr(module, class_name)

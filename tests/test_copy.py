@@ -94,3 +94,10 @@ def test_a_file_that_fails_when_imported_is_refused_by_name(cwd):
     )
     with pytest.raises(InputError, match=r"broken\.py: fails .*no_such_module"):
         recipe_in(file)
+
+
+def test_a_copy_of_another_version_is_told_to_be_copied_again(cwd):
+    file = copy_recipe("imbalanced-cls", "mine.py")
+    file.write_text(file.read_text().replace("mlexpert.families.", "mlexpert.formerly."))
+    with pytest.raises(InputError, match=r"formerly.*another version.*copy the recipe again"):
+        recipe_in(file)
