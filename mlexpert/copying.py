@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import mlexpert
 from mlexpert import recipes
 from mlexpert.errors import InputError, RunError
-from mlexpert.recipe_card import ORIGIN_LINE, read_card, source_hash
+from mlexpert.recipe_card import COPY_AGAIN, ORIGIN_LINE, read_card, source_hash
 
 if TYPE_CHECKING:
     from mlexpert.recipe import Recipe
@@ -80,11 +80,8 @@ def recipe_in(file: Path) -> type[Recipe]:
     except Exception as error:
         del sys.modules[spec.name]
         moved = isinstance(error, ImportError) and (error.name or "").startswith("mlexpert.")
-        advice = (
-            f" It was copied from another version than {mlexpert.__version__}: copy the recipe "
-            "again, and carry over what you changed."
-        )
         raise InputError(
-            f"{file}: fails when it is imported ({type(error).__name__}: {error})." + advice * moved
+            f"{file}: fails when it is imported ({type(error).__name__}: {error})."
+            + f" {COPY_AGAIN}" * moved
         ) from error
     return getattr(module, class_name)

@@ -15,6 +15,10 @@ from mlexpert.errors import InputError
 
 ORIGIN_LINE = "# Origin: "
 """Starts the first line of a copy; the header ends at the first line that is no comment."""
+COPY_AGAIN = (
+    "The file was copied from another version of mlexpert: copy the recipe again, and carry over "
+    "what you changed."
+)
 
 _IDENTITY = {"name": "str", "version": "int"}
 _HEADINGS = {
@@ -153,6 +157,8 @@ def _base_class(tree: ast.Module, name: str) -> tuple[ast.Module, ast.ClassDef |
             package, *path = (node.module or "").split(".")
             if package == __package__ and path:
                 file = Path(__file__).parent.joinpath(*path).with_suffix(".py")
+                if not file.exists():
+                    raise InputError(f"There is no {node.module}, the home of {name}. {COPY_AGAIN}")
                 return _base_class(_parse(file), name)
     return tree, None
 

@@ -96,8 +96,11 @@ def test_a_file_that_fails_when_imported_is_refused_by_name(cwd):
         recipe_in(file)
 
 
-def test_a_copy_of_another_version_is_told_to_be_copied_again(cwd):
+@pytest.mark.parametrize("moved", ["mlexpert.families.classification", "mlexpert.data.schema"])
+def test_a_copy_of_another_version_is_told_to_be_copied_again(moved, cwd):
     file = copy_recipe("imbalanced-cls", "mine.py")
-    file.write_text(file.read_text().replace("mlexpert.families.", "mlexpert.formerly."))
+    text = file.read_text()
+    file.write_text(text.replace(f"from {moved} ", "from mlexpert.formerly "))
+    assert file.read_text() != text
     with pytest.raises(InputError, match=r"formerly.*another version.*copy the recipe again"):
         recipe_in(file)
