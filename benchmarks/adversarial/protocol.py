@@ -122,8 +122,8 @@ TASKS = {
         own={TRADES: {"beta": 6.0}},
         pgd_rows=1000,
         auto_rows=200,
-        note="Five epochs of each. `trades` has beta 6 here, as the paper for CIFAR-10; the default "
-        "is trades with an average of weights and beta 1, as the paper for MNIST.",
+        note="Five epochs of each. `trades` has beta 6 here, as the paper for CIFAR-10; the "
+        "default is trades with an average of weights and beta 1, as the paper for MNIST.",
     ),
     "cifar-10": Measured(
         "CIFAR-10, L-inf 8/255, a short one",
