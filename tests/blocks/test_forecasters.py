@@ -37,7 +37,7 @@ def test_dlinear_is_its_formula() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [PatchTransformer(24, 6, 3), InvertedTransformer(24, 6, 3, dim=16, num_heads=2)]
+    "model", [PatchTransformer(24, 6), InvertedTransformer(24, 6, dim=16, num_heads=2)]
 )
 def test_a_constant_on_what_was_seen_is_a_constant_on_the_forecast(model) -> None:
     series = torch.randn(2, 3, 24)
@@ -48,7 +48,7 @@ def test_a_constant_on_what_was_seen_is_a_constant_on_the_forecast(model) -> Non
 
 
 def test_patches_of_one_series_say_nothing_of_another() -> None:
-    model, series = PatchTransformer(24, 6, 3).eval(), torch.randn(2, 3, 24)
+    model, series = PatchTransformer(24, 6).eval(), torch.randn(2, 3, 24)
     other = series.clone()
     other[:, 1] += torch.randn(24)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_patches_of_one_series_say_nothing_of_another() -> None:
 
 
 def test_columns_tell_of_each_other_in_the_inverted_transformer() -> None:
-    model = InvertedTransformer(24, 6, 3, dim=16, num_heads=2).eval()
+    model = InvertedTransformer(24, 6, dim=16, num_heads=2).eval()
     series = torch.randn(1, 3, 24)
     order = [2, 0, 1]
     with torch.no_grad():

@@ -18,7 +18,6 @@ class InvertedTransformer(nn.Module):
     Args:
         context: Values that are seen, L.
         horizon: Values that are forecast, H.
-        num_series: Series, K.
         num_outputs: Numbers for each step, Q: quantiles, say.
         dim: Features of a token; D in the paper.
         num_heads: Attention heads; they divide `dim`.
@@ -31,7 +30,6 @@ class InvertedTransformer(nn.Module):
         self,
         context: int,
         horizon: int,
-        num_series: int,
         num_outputs: int = 1,
         *,
         dim: int = 256,
@@ -42,7 +40,7 @@ class InvertedTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.horizon, self.num_outputs = horizon, num_outputs
-        self.norm = ReversibleInstanceNorm(num_series, affine=False)
+        self.norm = ReversibleInstanceNorm()
         self.embedding = nn.Linear(context, dim)
         self.dropout = nn.Dropout(dropout)
         self.blocks = encoder_blocks(

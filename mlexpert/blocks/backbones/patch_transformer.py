@@ -21,7 +21,6 @@ class PatchTransformer(nn.Module):
     Args:
         context: Values that are seen, L.
         horizon: Values that are forecast, H.
-        num_series: Series, K.
         num_outputs: Numbers for each step, Q: quantiles, say.
         patch: Values of a patch; P in the paper.
         stride: From one patch to the next; S in the paper.
@@ -36,7 +35,6 @@ class PatchTransformer(nn.Module):
         self,
         context: int,
         horizon: int,
-        num_series: int,
         num_outputs: int = 1,
         *,
         patch: int = 16,
@@ -49,7 +47,7 @@ class PatchTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.horizon, self.num_outputs = horizon, num_outputs
-        self.norm = ReversibleInstanceNorm(num_series, affine=False)
+        self.norm = ReversibleInstanceNorm()
         self.patches = PatchEmbedding(dim, series_length=context, patch=patch, stride=stride)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.Sequential(

@@ -27,14 +27,13 @@ class ReversibleInstanceNorm(nn.Module):
     """Normalises windows (B, T, C) over time and brings back forecasts (B, horizon, C).
 
     Args:
-        num_series: C.
-        affine: Whether each series is then scaled and shifted by learned numbers.
+        num_series: C, where each series is then scaled and shifted by learned numbers; or None.
     """
 
-    def __init__(self, num_series: int, *, affine: bool = True) -> None:
+    def __init__(self, num_series: int | None = None) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.ones(num_series)) if affine else None
-        self.shift = nn.Parameter(torch.zeros(num_series)) if affine else None
+        self.scale = None if num_series is None else nn.Parameter(torch.ones(num_series))
+        self.shift = None if num_series is None else nn.Parameter(torch.zeros(num_series))
 
     def normalise(self, series: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Levels]:
         """Return the normalised windows (B, T, C) and what they were normalised by.

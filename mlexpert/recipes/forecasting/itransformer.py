@@ -18,7 +18,7 @@ from torch.optim import AdamW
 
 from mlexpert.blocks.backbones.inverted_transformer import InvertedTransformer
 from mlexpert.data.schema import Schema
-from mlexpert.families.forecasting import ForecastRecipe, halved_each_epoch, timeline_of
+from mlexpert.families.forecasting import ForecastRecipe, halved_each_epoch
 from mlexpert.recipe import Parts
 from mlexpert.training.methods.forecasting import ForecastMethod
 
@@ -56,7 +56,6 @@ class ITransformerForecast(ForecastRecipe):
         backbone = InvertedTransformer(
             self.context,
             self.horizon,
-            len(timeline_of(schema).targets),
             self.num_outputs,
             dim=self.dim,
             num_heads=self.num_heads,

@@ -21,7 +21,7 @@ from torch.optim import AdamW
 from mlexpert.blocks.backbones.patch_transformer import PatchTransformer
 from mlexpert.blocks.schedules import one_cycle
 from mlexpert.data.schema import Schema
-from mlexpert.families.forecasting import ForecastRecipe, timeline_of
+from mlexpert.families.forecasting import ForecastRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.methods.forecasting import ForecastMethod
 
@@ -64,7 +64,6 @@ class PatchTstForecast(ForecastRecipe):
         backbone = PatchTransformer(
             self.context,
             self.horizon,
-            len(timeline_of(schema).targets),
             self.num_outputs,
             patch=self.patch,
             stride=self.stride,
