@@ -80,8 +80,8 @@ def recipe_in(file: Path) -> type[Recipe]:
     except Exception as error:
         del sys.modules[spec.name]
         moved = isinstance(error, ImportError) and (error.name or "").startswith("mlexpert.")
+        advice = f" {COPY_AGAIN}" if moved else ""
         raise InputError(
-            f"{file}: fails when it is imported ({type(error).__name__}: {error})."
-            + f" {COPY_AGAIN}" * moved
+            f"{file}: fails when it is imported ({type(error).__name__}: {error}).{advice}"
         ) from error
     return getattr(module, class_name)
