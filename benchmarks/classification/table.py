@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from methods import LOOP, ON_GPU, SHORT, ensemble, is_ours, ours
+from page_parts import machines
 from speed_table import speed_section
 from tasks import TASKS, Task
 from verdicts import LOWER, verdicts
@@ -69,34 +70,16 @@ def _head(frame: pd.DataFrame) -> str:
         "Mean over seeds (official split) or folds, and their standard deviation; best of a column",
         "in bold. n: trainings. Every training is a process of its own, and looks at its test rows",
         "once, after training. Seconds are those of one training with all that belongs to it, and",
-        "of predicting the test rows. Ours hold 15 % of the training rows out for validation (10 %",
-        "of texts, 2 % of images), boosting 15 %. Where n is smaller than elsewhere, or networks",
-        "of pytabkit are absent, a training takes minutes: their number was set beforehand, in",
-        "`methods.py`.",
+        "of predicting the test rows; those of two machines stand side by side, as the last column",
+        "names them. Ours hold 15 % of the training rows out for validation (10 % of texts, 2 % of",
+        "images), boosting 15 %. Where n is smaller than elsewhere, or networks of pytabkit are",
+        "absent, a training takes minutes: their number was set beforehand, in `methods.py`.",
         "",
         "A difference is ahead or behind where its p-value, corrected by Holm over the rivals, is",
         "below .05: by the t-test over folds of Nadeau and Bengio, or by McNemar's on an official",
         "test split, in every seed. Otherwise it is level.",
     ]
-    if not len(frame):
-        return "\n".join(said)
-    for kind, lines in frame.groupby("on"):
-        threads = sorted(lines["threads"].unique().tolist())
-        said += [
-            "",
-            f"{kind}: {', '.join(sorted(lines['machine'].unique()))}; "
-            f"{' or '.join(map(str, threads))} thread(s) each; "
-            f"at {', '.join(lines['commit'].unique())}; {_versions(lines)}.",
-        ]
-    return "\n".join(said)
-
-
-def _versions(lines: pd.DataFrame) -> str:
-    found: dict[str, set[str]] = {}
-    for versions in lines["versions"]:
-        for name, number in versions.items():
-            found.setdefault(name, set()).add(number)
-    return ", ".join(f"{name} {' and '.join(sorted(numbers))}" for name, numbers in found.items())
+    return "\n".join([*said, *machines(frame)])
 
 
 def _sizes(lines: pd.DataFrame, task: Task, name: str) -> str:
@@ -106,30 +89,32 @@ def _sizes(lines: pd.DataFrame, task: Task, name: str) -> str:
 
 
 def _table(lines: pd.DataFrame, task: Task) -> str:
-    columns = [*task.shown, *COSTS]
     groups = lines.groupby("method", sort=False)
-    means, spreads = groups[columns].mean(), groups[columns].std()
+    means, spreads = groups[[*task.shown]].mean(), groups[[*task.shown]].std()
     titles = [*(TITLES[key] for key in task.shown), *COSTS.values(), "on"]
     text = [
         f"| method | n | {' | '.join(titles)} |",
         "| --- |" + " ---: |" * (len(titles) + 1),
     ]
     for method, row in means.iterrows():
-        cells = []
-        for key in columns:
+        own, cells = groups.get_group(method), []
+        for key in task.shown:
             best = means[key].min() if key in LOWER else means[key].max()
-            bold = key in task.shown and row[key] == best
-            cells.append(_cell(row[key], spreads.loc[method, key], key, bold=bold))
-        own = groups.get_group(method)
+            cells.append(_cell(row[key], spreads.loc[method, key], key, bold=row[key] == best))
+        cells += [_cost(own, key) for key in COSTS]
         shown = f"`{method}`" if is_ours(str(method)) else method
-        cells.append(" and ".join(own["on"].unique()))
+        cells.append(" / ".join(sorted(own["machine"].unique())))
         text.append(f"| {shown} | {len(own)} | {' | '.join(cells)} |")
     return "\n".join(text)
 
 
+def _cost(lines: pd.DataFrame, key: str) -> str:
+    """Return the mean on each machine, sorted by name: over two it would mean nothing."""
+    digits = 1 if key == "predict_cpu_seconds" else 0
+    return " / ".join(f"{mean:,.{digits}f}" for mean in lines.groupby("machine")[key].mean())
+
+
 def _cell(mean: float, spread: float, key: str, *, bold: bool) -> str:
-    if key in COSTS:
-        return f"{mean:,.1f}" if key == "predict_cpu_seconds" else f"{mean:,.0f}"
     digits = 0 if key in ("rmse", "mae") else 4
     value = f"{mean:,.{digits}f}"
     value = f"**{value}**" if bold else value

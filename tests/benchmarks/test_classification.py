@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
-import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -15,48 +12,42 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-FOLDER = Path(__file__).parents[2] / "benchmarks/classification"
-OWN = ("methods", "speed_table", "table", "tasks", "verdicts")
+from tests.benchmarks.lines import BENCHMARKS, Load, committed_lines, modules_of
+from tests.benchmarks.lines import line as plain_line
+
+FOLDER = BENCHMARKS / "classification"
+COSTS = ("train_cpu_seconds", "train_wall_seconds", "predict_cpu_seconds", "peak_mib")
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Iterator:
-    """Import a module of this benchmark; others have modules of the same names."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-
-    def forget() -> None:
-        for name in OWN:
-            sys.modules.pop(name, None)
-
-    forget()
-    yield import_module
-    forget()
+def load() -> Iterator[Load]:
+    with modules_of(FOLDER) as load:
+        yield load
 
 
 def line(task: str, method: str, seed: int, **values: object) -> dict:
-    costs = dict.fromkeys(
-        ("train_cpu_seconds", "train_wall_seconds", "predict_cpu_seconds", "peak_mib"), 1.0
-    )
-    said = {"rows": [80, 20], "commit": "abc", "threads": 1, "machine": "a CPU", "on": "CPU"}
-    return {
-        "task": task,
-        "method": method,
-        "seed": seed,
-        "versions": {"torch": "2"},
-        "notes": {},
-        **said,
-        **costs,
-        **values,
-    }
+    return plain_line(task, method, seed, **{"notes": {}, **dict.fromkeys(COSTS, 1.0), **values})
 
 
 def test_the_page_is_made_from_its_lines(load, tmp_path: Path) -> None:
-    if not (FOLDER / "results.jsonl").exists():
-        pytest.skip("nothing was measured yet")
-    lines = [json.loads(text) for text in (FOLDER / "results.jsonl").read_text().splitlines()]
+    lines = committed_lines(FOLDER)
     load("table").write_page(lines, tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == (FOLDER / "results.md").read_text()
     assert not pd.DataFrame(lines).duplicated(["task", "method", "seed"]).any()
+
+
+def test_seconds_of_two_machines_are_not_averaged(load, tmp_path: Path) -> None:
+    scores = {"accuracy": 0.9, "log_loss": 0.3}
+    rows = [
+        line("mnist", "image-cls/fast", 0, machine="old", train_cpu_seconds=30.0, **scores),
+        line("mnist", "image-cls/fast", 1, machine="new", train_cpu_seconds=10.0, **scores),
+    ]
+    load("table").write_page(rows, tmp_path / "page.md")
+    (row,) = [
+        text for text in (tmp_path / "page.md").read_text().splitlines() if "| `image" in text
+    ]
+    assert "| 10 / 30 |" in row
+    assert row.endswith("| new / old |")
 
 
 def test_over_folds_a_difference_needs_the_corrected_test(load) -> None:
