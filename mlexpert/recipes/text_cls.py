@@ -28,7 +28,7 @@ from mlexpert.networks.texts import cnn_network, encoder_network, text_stats
 from mlexpert.recipe import Network, Parts
 from mlexpert.training.methods.supervised import Supervised
 
-TEXTS_SEEN = 50_000
+TEXTS_SEEN = 30_000
 """In all epochs together, where their number is left to the recipe."""
 
 
