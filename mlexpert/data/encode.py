@@ -73,8 +73,8 @@ def _resize_floats(images: Tensor, size: tuple[int, int]) -> Tensor:
 def encode_table(frame: pd.DataFrame, columns: Sequence[Column]) -> Tensor:
     """Return a table (N, D) as float32 in the order of `columns`.
 
-    Numbers stay, missing as NaN. Categories become codes: 0 missing, 1 unseen in training, 2
-    onwards in the schema's order.
+    Numbers stay, less their column's offset, missing as NaN. Categories become codes: 0 missing, 1
+    unseen in training, 2 onwards in the schema's order.
 
     Raises:
         InputError: A column is missing, or a value of a numeric column is no finite number.
@@ -88,7 +88,7 @@ def encode_table(frame: pd.DataFrame, columns: Sequence[Column]) -> Tensor:
     for j, column in enumerate(columns):
         series = frame[column.name]
         if isinstance(column, Numeric):
-            out[:, j] = as_numeric(series).to_numpy()
+            out[:, j] = as_numeric(series).to_numpy() - column.offset
             continue
         series = as_categories(series)
         codes = pd.Index(column.categories, dtype="str").get_indexer(series) + FIRST_CODE

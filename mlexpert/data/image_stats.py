@@ -15,7 +15,11 @@ MIN_STD = 1e-3  # a channel that is constant in training is centred, and not blo
 
 
 def describe_images(images: Images) -> ImageStats:
-    """Describe training images by a sample of them, evenly spaced over the rows."""
+    """Describe training images by a sample of them, evenly spaced over the rows.
+
+    Raises:
+        InputError: They are of 16 bits and use a small part of these.
+    """
     channels, height, width, uniform = _sizes(images)
     rows = _spaced(len(images), IMAGE_SAMPLE)
     few = min(PATCH_SAMPLE, max(PATCH_PIXELS // (height * width), 1))
@@ -35,6 +39,7 @@ def describe_images(images: Images) -> ImageStats:
             patch_total += patches.sum(axis=1)
             products += patches @ patches.T
             num_patches += patches.shape[1]
+    images.require_full_range()
     scale = 1.0 if images.is_float else 255.0
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))

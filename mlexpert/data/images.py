@@ -107,6 +107,14 @@ class Images:
         """Return how a message speaks of image `i`: its file where it has one, and its row."""
         return self._source.name(self._row(i))
 
+    def require_full_range(self) -> None:
+        """Refuse 16-bit images of which too few grey levels are left once they are of 8 bits.
+
+        Raises:
+            InputError: None that was decoded is brighter than a quarter of what 16 bits hold.
+        """
+        self._source.require_full_range()
+
     def corrupt(self) -> list[int]:
         """Return the images that cannot be decoded, found as cheaply as their format allows."""
         return [i for i in range(len(self)) if not self._source.intact(self._row(i))]
@@ -135,6 +143,9 @@ class _Stack:
     def intact(self, row: int) -> bool:
         return True
 
+    def require_full_range(self) -> None:
+        """Nothing to refuse: values were checked as the stack was made."""
+
 
 class _Items:
     """Images that each stand on their own, of any size and mode."""
@@ -144,6 +155,7 @@ class _Items:
         self._decoded: dict[int, np.ndarray] = {}
         self._decoded_bytes = 0
         self._said_animated = False
+        self._brightest: int | None = None  # of the 16-bit images decoded so far
 
     def __len__(self) -> int:
         return len(self.items)
@@ -160,6 +172,8 @@ class _Items:
                 if not self._said_animated and pixels.is_animated(image):
                     self._say_animated(row)
                 array = pixels.pixels_of(image)
+                if image.mode.startswith("I"):
+                    self._brightest = max(self._brightest or 0, int(np.asarray(image).max()))
         except InputError as error:
             raise InputError(f"{self.name(row)}: {error}") from error
         except _decoding_errors() as error:
@@ -188,6 +202,21 @@ class _Items:
             height, width, channels = self.decode(row).shape  # raises what is wrong, by name
             return height, width, channels
         return height, width, 1 if grey else 3
+
+    def require_full_range(self) -> None:
+        brightest = self._brightest
+        if brightest is None or brightest > pixels.MAX_16_BIT // 4:
+            return
+        bits = max(8, brightest.bit_length())
+        if bits == 8:
+            way = "store them as 8-bit images"
+        else:
+            way = f"they look like {bits}-bit values: multiply them by {2 ** (16 - bits)}"
+        raise InputError(
+            f"the 16-bit images hold values up to {brightest} of {pixels.MAX_16_BIT}, of which "
+            f"{pixels.from_16_bit(np.array([brightest]))[0] + 1} grey level(s) would be left in 8 "
+            f"bits: {way}"
+        )
 
     def _say_animated(self, row: int) -> None:
         self._said_animated = True
@@ -301,7 +330,10 @@ def _checked_values(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind in "iu":
         low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
         if low < 0 or high > 255:
-            raise InputError(f"integer pixels run from {low} to {high}; they must lie in 0..255")
+            raise InputError(
+                f"integer pixels run from {low} to {high}; they must lie in 0..255: scale them, "
+                "values of 16 bits by (pixels / 257).round().astype('uint8')"
+            )
         return array.astype(np.uint8)
     if array.dtype.kind != "f":
         raise InputError(f"pixels of type {array.dtype}: give uint8, or floats in [0, 1]")

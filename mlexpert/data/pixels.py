@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "F", "I", "I;16", "I;16L", "I;16B", "I;16N"})
 FRAMED = frozenset({"GIF", "PNG", "WEBP", "TIFF"})
+MAX_16_BIT = 65_535
 ROTATED = frozenset({5, 6, 7, 8})  # EXIF orientations that exchange height and width
 _ORIENTATION_TAG = 0x0112
 
@@ -32,7 +33,7 @@ def pixels_of(image: Image.Image) -> np.ndarray:
     if mode in ("L", "RGB"):
         array = np.asarray(image)
     elif mode.startswith("I"):
-        array = _from_16_bit(np.asarray(image))
+        array = from_16_bit(np.asarray(image))
     elif mode == "F":
         array = unit_to_bytes(np.asarray(image))
     elif mode == "1":
@@ -75,10 +76,15 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _from_16_bit(array: np.ndarray) -> np.ndarray:
+def from_16_bit(array: np.ndarray) -> np.ndarray:
+    """Return integers in 0..65535 as uint8, rounded.
+
+    Raises:
+        ValueError: A value is outside that range.
+    """
     low, high = int(array.min()), int(array.max())
-    if low < 0 or high > 65_535:
-        raise ValueError(f"integer pixels from {low} to {high}; they must lie in 0..65535")
+    if low < 0 or high > MAX_16_BIT:
+        raise ValueError(f"integer pixels from {low} to {high}; they must lie in 0..{MAX_16_BIT}")
     return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

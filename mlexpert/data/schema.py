@@ -24,6 +24,7 @@ Label = str | int | float | bool
 MAX_CATEGORIES = 10_000  # the rest of a column's categories shares the code of unseen ones
 FINE_GRID, COARSE_GRID = 1_001, 257  # quantile levels of a column; coarse for wide tables
 WIDE_TABLE = 100  # columns
+FEWEST_STEPS = 1_000  # of float32 within the deviation of a column; a step is 128 s for dates
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,10 @@ class TextStats:
 
 @dataclass(frozen=True)
 class Numeric:
-    """A numeric column: share of missing values, moments, and quantiles as float32 values."""
+    """A numeric column: share of missing values, moments, and quantiles as float32 values.
+
+    Values are meant as a model sees them: in float32, less the offset.
+    """
 
     name: str
     missing: float
@@ -63,6 +67,9 @@ class Numeric:
     std: float
     quantiles: tuple[float, ...]
     """Sorted values at evenly spaced levels 0..1 (with repeats where the column has ties)."""
+    offset: float = 0.0
+    """Taken off before values are rounded to float32, in which dates of one day would be equal: the
+    median of such a column, and 0 of others."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,13 @@ class Schema:
     target_text: TextStats | None = None
     """Of targets that are texts themselves."""
     timeline: TimelineStats | None = None
+    weighted_counts: tuple[float, ...] = ()
+    """What the rows of each class weigh together, in mean weights; () where rows have none."""
+
+    @property
+    def prior_counts(self) -> tuple[float, ...]:
+        """Rows of each class as they count in training: in these shares a model meets them."""
+        return self.weighted_counts or self.class_counts
 
     @property
     def num_classes(self) -> int:
@@ -169,6 +183,7 @@ def describe(train: Examples, vocabulary: Vocabulary = SMALL) -> Schema:
         text=_text_stats(inputs, vocabulary) if train.kind == "text" else None,
         columns=_columns(inputs) if train.kind == "tabular" else (),
         series=_series_stats(inputs) if train.kind == "series" else None,
+        weighted_counts=_weighted_counts(train),
     )
 
 
@@ -188,6 +203,14 @@ def _classes(
             f"the train split holds {shown} in all {len(targets)} rows): at least two are needed"
         )
     return tuple(classes), tuple(counts.tolist())
+
+
+def _weighted_counts(train: Examples) -> tuple[float, ...]:
+    """Return what the rows of each class weigh together, classes sorted, in mean weights."""
+    if train.weights is None or train.targets is None or train.objective != "classification":
+        return ()
+    _, codes = np.unique(train.targets, return_inverse=True)
+    return tuple(np.bincount(codes, weights=train.weights / train.weights.mean()).tolist())
 
 
 def _value_stats(values: np.ndarray) -> ValueStats:
@@ -250,15 +273,25 @@ def _columns(frame: pd.DataFrame) -> tuple[Column, ...]:
 
 
 def _numeric(name: str, series: pd.Series, levels: int) -> Numeric:
-    values = series.to_numpy(np.float32)
-    # Rounded to float32 first, because that is what the model compares with the quantiles.
-    present = values[~np.isnan(values)].astype(np.float64)
+    values = series.to_numpy(np.float64)
+    present = values[~np.isnan(values)]
     missing = 1.0 - len(present) / len(values)
     if len(present) == 0:
         return Numeric(name, missing, 0.0, 0.0, (0.0,) * levels)
+    offset = _offset(present)
+    # Rounded to float32 first, because that is what the model compares with the quantiles.
+    present = (present - offset).astype(np.float32).astype(np.float64)
     grid = np.quantile(present, np.linspace(0.0, 1.0, levels)).astype(np.float32)
     grid = np.maximum.accumulate(grid)  # interpolation may break the order by a rounding
-    return Numeric(name, missing, float(present.mean()), float(present.std()), tuple(grid.tolist()))
+    mean, std = float(present.mean()), float(present.std())
+    return Numeric(name, missing, mean, std, tuple(grid.tolist()), offset)
+
+
+def _offset(values: np.ndarray) -> float:
+    """Return the median where float32 has too few steps within the deviation of values (N,)."""
+    step = np.spacing(np.abs(values).max().astype(np.float32))
+    is_coarse = values.min() < values.max() and step * FEWEST_STEPS > values.std()
+    return float(np.median(values)) if is_coarse else 0.0
 
 
 def _categorical(name: str, series: pd.Series) -> Categorical:

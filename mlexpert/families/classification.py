@@ -161,11 +161,15 @@ class ClassificationRecipe(NetworkRecipe):
             InputError: If costs are not those of the classes, or there are more than two classes
                 where a threshold is asked for.
         """
-        counts, classes = schema.class_counts, ", ".join(map(repr, schema.classes))
+        counts, classes = schema.prior_counts, ", ".join(map(repr, schema.classes))
         if self.decide_for == "balanced_accuracy":
             if own is not None:
                 return own
-            return PriorAdjusted(counts) if log_weight is None else Rebalanced(counts, log_weight)
+            return (
+                PriorAdjusted(counts)
+                if log_weight is None
+                else Rebalanced(schema.class_counts, log_weight)
+            )
         if self.decide_for == "cost":
             assert self.cost is not None, "checked with the fields"
             size = schema.num_classes
@@ -183,7 +187,13 @@ class ClassificationRecipe(NetworkRecipe):
                 f"and there are {schema.num_classes}: {classes}. Join them into two, or take "
                 "decide_for='f1'."
             )
-        return Threshold(counts, self.decide_for, at_least=self.at_least, log_weight=log_weight)
+        return Threshold(
+            schema.class_counts,
+            self.decide_for,
+            at_least=self.at_least,
+            log_weight=log_weight,
+            prior_counts=counts,
+        )
 
 
 def _defaults(schema: Schema) -> Defaults:

@@ -111,7 +111,7 @@ class ClassifierRecipe(Recipe):
         """Return the weights (K,), whose mean over the training rows is 1, or None."""
         if self.class_weight is None:
             return None
-        counts = torch.tensor(schema.class_counts, dtype=torch.float64)
+        counts = torch.tensor(schema.prior_counts, dtype=torch.float64)
         if self.class_weight == "balanced":
             weight = 1 / counts
         else:

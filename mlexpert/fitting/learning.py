@@ -211,4 +211,5 @@ def _grown(schema: Schema, new: Schema) -> Schema:
         class_names=tuple(names.values()),
         class_counts=tuple(counts.values()),
         num_rows=schema.num_rows + new.num_rows,
+        weighted_counts=(),  # one mean weight for rows of several tasks is not known
     )

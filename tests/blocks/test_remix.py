@@ -33,7 +33,7 @@ def test_tau_0_is_mixup_and_targets_stay_shares() -> None:
 
     def drawn(tau: float) -> tuple[torch.Tensor, torch.Tensor]:
         chance = torch.Generator().manual_seed(1)
-        return remix(images, targets, chance, class_counts=torch.tensor(COUNTS), tau=tau)
+        return remix(images, one_hot, chance, row_counts=torch.tensor(COUNTS)[targets], tau=tau)
 
     one_hot = F.one_hot(targets, 3)
     plain = mixup(images, one_hot, torch.Generator().manual_seed(1), alpha=1.0)
@@ -54,9 +54,9 @@ def test_the_log_weight_is_what_classes_have_of_all_targets(alpha: float, tau: f
     targets = torch.arange(3).repeat_interleave(counts).repeat(800)
     _, shares = remix(
         torch.zeros(len(targets), 1, 1, 1),
-        targets,
+        F.one_hot(targets, 3),
         torch.Generator().manual_seed(2),
-        class_counts=counts,
+        row_counts=counts[targets],
         alpha=alpha,
         tau=tau,
     )

@@ -11,6 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from mlexpert.data.encode import encode_images
+from mlexpert.data.image_stats import describe_images
 from mlexpert.data.images import ArrowColumn, Images
 from mlexpert.data.pixels import flatten_alpha, to_channels
 from mlexpert.errors import InputError
@@ -61,6 +62,17 @@ def test_sixteen_bit_grey_is_scaled_to_eight():
     images = Images.from_items([data])
     np.testing.assert_array_equal(images.decode(0)[..., 0], [[0, 1, 255, 0, 1]])
     assert images.shape(0) == (1, 5, 1)
+
+
+@pytest.mark.parametrize(
+    ("brightest", "advice"), [(255, "2 grey .* 8-bit images"), (4095, "17 grey .* multiply .* 16")]
+)
+def test_sixteen_bit_images_that_use_few_of_them_are_refused(brightest: int, advice: str):
+    """Scaled to 8 bits they would be nearly black, and nothing would say so."""
+    values = np.linspace(0, brightest, 12).astype(np.uint16).reshape(3, 4)
+    images = Images.from_items([encoded(Image.fromarray(values))])
+    with pytest.raises(InputError, match=f"up to {brightest} of 65535.*{advice}"):
+        describe_images(images)
 
 
 def test_float_images_must_lie_in_the_unit_interval():

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from mlexpert.data.encode import encode_table
 from mlexpert.data.examples import Examples
 from mlexpert.data.images import Images
 from mlexpert.data.schema import (
@@ -29,6 +30,7 @@ from mlexpert.data.schema import (
     schema_from_json,
     schema_to_json,
 )
+from mlexpert.data.table import as_numeric
 from mlexpert.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -113,6 +115,23 @@ def test_ties_stay_exact_and_a_constant_has_no_spread():
     assert sorted({*ties.quantiles[:490], *ties.quantiles[-490:]}) == [low, high]
     assert set(same.quantiles) == {low}
     assert same.std < 1e-9
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(pd.date_range("2026-11-01", periods=160, freq="500ms")),
+        pd.Series(np.arange(2.0**26, 2.0**26 + 160)),
+    ],
+)
+def test_values_that_float32_would_merge_stay_apart(column: pd.Series):
+    frame = pd.DataFrame({"x": as_numeric(column), "usual": RNG.normal(1e3, 1.0, len(column))})
+    large, usual = describe(table(frame)).columns
+    coded = encode_table(frame, (large, usual)).numpy()
+    assert len(np.unique(coded[:, 0])) == len(column)
+    np.testing.assert_allclose(np.diff(coded[:, 0]), np.diff(frame["x"]))
+    assert (coded[:, 0].min(), coded[:, 0].max()) == (large.quantiles[0], large.quantiles[-1])
+    assert usual.offset == 0.0  # and its values are what they were
 
 
 def test_columns_without_values_are_constants():
@@ -218,6 +237,15 @@ def test_moments_of_patches_look_at_few_images(monkeypatch):
     few = stack[np.linspace(0, 49, 8).round().astype(int)] / 255
     corner = (few[:, :-1, :-1] - stats.mean[0]) / stats.std[0]
     assert stats.patch_covariance[0][0] == pytest.approx((corner**2).mean(), rel=1e-9)
+
+
+def test_classes_count_as_their_rows_weigh():
+    rows = table(pd.DataFrame({"x": np.arange(6.0)}), weights=np.array([1, 3, 1, 5, 1, 1.0]) / 7)
+    schema = describe(rows)
+    assert schema.class_counts == (3, 3)
+    np.testing.assert_allclose(schema.prior_counts, np.array([3, 9]) * 6 / 12)
+    assert schema_from_json(json.loads(json.dumps(schema_to_json(schema)))) == schema
+    assert describe(table(rows.inputs)).prior_counts == (3, 3)
 
 
 def test_labels_are_counted_by_the_rows_that_have_them():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from scipy.special import betainc
 from torch import Tensor
 
@@ -18,7 +17,7 @@ def remix(
     targets: Tensor,
     generator: torch.Generator,
     *,
-    class_counts: Tensor,
+    row_counts: Tensor,
     alpha: float = 1.0,
     kappa: float = 3.0,
     tau: float = 0.5,
@@ -30,9 +29,9 @@ def remix(
 
     Args:
         images: (B, C, H, W).
-        targets: (B,) class indices.
+        targets: (B, K) shares of the classes; `torch.nn.functional.one_hot` makes them of indices.
         generator: Source of chance. It may live on another device than the images.
-        class_counts: (K,) training rows of each class, on the device of the images.
+        row_counts: (B,) training rows of each row's class, on the device of the images.
         alpha: Of Beta(alpha, alpha), from which the shares of the images are drawn.
         kappa: How many times as many rows the one class has to have, above 1, for the other one to
             have all of the target.
@@ -47,11 +46,8 @@ def remix(
     """
     share = drawn_shares(len(images), alpha, generator).to(images.device)
     partners = drawn_partners(len(images), generator).to(images.device)
-    of_target = target_shares(
-        share, class_counts[targets], class_counts[targets[partners]], kappa=kappa, tau=tau
-    )
-    one_hot = F.one_hot(targets, len(class_counts)).float()
-    return mixed(images, partners, share), mixed(one_hot, partners, of_target)
+    of_target = target_shares(share, row_counts, row_counts[partners], kappa=kappa, tau=tau)
+    return mixed(images, partners, share), mixed(targets.float(), partners, of_target)
 
 
 def target_shares(share: Tensor, own: Tensor, other: Tensor, *, kappa: float, tau: float) -> Tensor:

@@ -29,7 +29,7 @@ class MacroF1(DecisionRule):
     """Decides by probability over prior to the power tau, tuned by macro F1.
 
     Args:
-        class_counts: (K,) training rows of each class, all above 0.
+        class_counts: (K,) training rows of each class as they count in training, all above 0.
         log_weight: (K,) as in `Calibration`; None where training was on the natural prior.
 
     Raises:
@@ -44,7 +44,7 @@ class MacroF1(DecisionRule):
     log_prior: Tensor
     tau: Tensor
 
-    def __init__(self, class_counts: Sequence[int], *, log_weight: Tensor | None = None) -> None:
+    def __init__(self, class_counts: Sequence[float], *, log_weight: Tensor | None = None) -> None:
         super().__init__()
         counts = torch.tensor(class_counts, dtype=torch.float64)
         if not len(counts) or counts.min() <= 0:

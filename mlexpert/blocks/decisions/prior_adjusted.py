@@ -29,7 +29,7 @@ class PriorAdjusted(DecisionRule):
     """Decides by probability over prior, both known from data.
 
     Args:
-        class_counts: (K,) training rows of each class, all above 0.
+        class_counts: (K,) training rows of each class as they count in training, all above 0.
 
     Raises:
         ValueError: If a class has no training rows.
@@ -45,7 +45,7 @@ class PriorAdjusted(DecisionRule):
     tau: Tensor
     temperature: Tensor
 
-    def __init__(self, class_counts: Sequence[int]) -> None:
+    def __init__(self, class_counts: Sequence[float]) -> None:
         super().__init__()
         counts = torch.tensor(class_counts, dtype=torch.float64)
         if not len(counts) or counts.min() <= 0:

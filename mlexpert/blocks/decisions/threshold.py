@@ -35,6 +35,7 @@ class Threshold(DecisionRule):
     Args:
         class_counts: (2,) training rows of each class; at equal counts the second is the positive
             one.
+        prior_counts: (2,) the same as they count in training, where rows have weights.
         metric: What the threshold is chosen by.
         at_least: The recall or precision that must be held on validation; None for F1.
         log_weight: (2,) as in `Calibration`; None where training was on the natural prior.
@@ -58,6 +59,7 @@ class Threshold(DecisionRule):
         *,
         at_least: float | None = None,
         log_weight: Tensor | None = None,
+        prior_counts: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if len(class_counts) != 2 or min(class_counts) <= 0:
@@ -68,6 +70,7 @@ class Threshold(DecisionRule):
             raise ValueError(f"at_least={at_least!r} does not go with {metric}")
         self.class_counts, self.metric, self.at_least = tuple(class_counts), metric, at_least
         self.positive = 0 if class_counts[0] < class_counts[1] else 1
+        self.prior_counts = self.class_counts if prior_counts is None else tuple(prior_counts)
         self.calibration = Calibration(log_weight)
         self.register_buffer("log_odds", torch.tensor(self._prior()))
 
@@ -87,6 +90,7 @@ class Threshold(DecisionRule):
             self.metric,
             at_least=self.at_least,
             log_weight=self.calibration.log_weight,
+            prior_counts=self.prior_counts,
         )
 
     @torch.no_grad()
@@ -126,7 +130,7 @@ class Threshold(DecisionRule):
         )
 
     def _prior(self) -> float:
-        here, other = self.class_counts[self.positive], self.class_counts[1 - self.positive]
+        here, other = self.prior_counts[self.positive], self.prior_counts[1 - self.positive]
         return math.log(here / other)
 
     def _odds(self, logits: Tensor) -> Tensor:

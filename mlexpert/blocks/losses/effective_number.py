@@ -45,7 +45,7 @@ def effective_number_weights(class_counts: Sequence[int], *, beta: float = 0.999
     return (inverse * counts.sum() / (inverse * counts).sum()).float()
 
 
-def counted(class_counts: Sequence[int]) -> Tensor:
+def counted(class_counts: Sequence[float]) -> Tensor:
     """Return counts (K,) in float64.
 
     Raises:

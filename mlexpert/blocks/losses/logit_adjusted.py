@@ -23,7 +23,7 @@ class LogitAdjusted(nn.Module):
     """Cross-entropy of `logits + tau * log prior`.
 
     Args:
-        class_counts: (K,) training rows of each class, all above 0.
+        class_counts: (K,) training rows of each class as they count in training, all above 0.
         tau: Strength of the adjustment; 0 is plain cross-entropy.
 
     Attributes:
@@ -42,7 +42,7 @@ class LogitAdjusted(nn.Module):
 
     log_weight: Tensor
 
-    def __init__(self, class_counts: Sequence[int], *, tau: float = 1.0) -> None:
+    def __init__(self, class_counts: Sequence[float], *, tau: float = 1.0) -> None:
         super().__init__()
         if not 0 <= tau < math.inf:
             raise InputError(f"tau={tau!r}; it has to be a number of 0 or more.")

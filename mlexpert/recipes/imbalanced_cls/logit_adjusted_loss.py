@@ -40,7 +40,7 @@ class LogitAdjustedLoss(ClassificationRecipe):
 
     def build(self, schema: Schema) -> Parts:
         """Assemble network and adjusted loss."""
-        loss = LogitAdjusted(schema.class_counts, tau=self.tau)
+        loss = LogitAdjusted(schema.prior_counts, tau=self.tau)
         method = Supervised(loss, augment=self.augmentation())
         return self.parts(schema, self.network(schema), method, log_weight=loss.log_weight)
 

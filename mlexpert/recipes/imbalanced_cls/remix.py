@@ -13,7 +13,8 @@ Results: benchmarks/imbalanced_cls/results.md
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -24,6 +25,7 @@ from mlexpert.data.schema import Schema
 from mlexpert.families.classification import ClassificationRecipe
 from mlexpert.recipe import Parts
 from mlexpert.training.method import Batch
+from mlexpert.training.methods.image_augmentation import mixed
 from mlexpert.training.methods.supervised import Supervised
 
 
@@ -60,17 +62,14 @@ class Remix(ClassificationRecipe):
         )
 
         def augment(batch: Batch) -> Batch:
-            batch = moved(batch)
-            images, targets = remix(
-                batch.inputs,
-                batch.targets,
-                torch.default_generator,
-                class_counts=counts.to(batch.targets.device),
+            mix = partial(
+                remix,
+                row_counts=counts.to(batch.targets.device)[batch.targets],
                 alpha=self.alpha,
                 kappa=self.kappa,
                 tau=self.tau,
             )
-            return replace(batch, inputs=images, targets=targets)
+            return mixed(moved(batch), mix, len(counts))
 
         method = Supervised(cross_entropy, augment=augment)
         return self.parts(schema, self.network(schema), method, log_weight=log_weight)

@@ -84,7 +84,7 @@ def mixed(batch: Batch, mix: Mix, num_classes: int) -> Batch:
 
     Args:
         batch: Images, with targets (B,) class indices or (B, K) shares.
-        mix: Mixes images and rows of numbers; see `mixup` and `cutmix`.
+        mix: Mixes images and rows of numbers; see `mixup`, `cutmix` and `remix`.
         num_classes: Classes K.
     """
     targets = batch.targets
