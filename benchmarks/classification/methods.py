@@ -76,7 +76,8 @@ def methods(task: str) -> dict[str, int]:
         names = [ours(task), *([ensemble(task)] if task in ENSEMBLE else [])]
         names += [*BOOSTING, "random forest", REALMLP, TABM]
     whole = SEEDS if known.is_official else FOLDS
-    return {name: min(whole, _most(name, task)) for name in names}
+    counts = {name: min(whole, _most(name, task)) for name in names}
+    return {name: count for name, count in counts.items() if count}
 
 
 def is_ours(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from methods import LOOP, ON_GPU, SHORT, ensemble, is_ours, ours
+from methods import LOOP, ON_GPU, SHORT, ensemble, is_ours, methods, ours
 from page_parts import machines
 from speed_table import speed_section
 from tasks import TASKS, Task
@@ -59,7 +59,7 @@ def write_page(rows: list[dict], page: Path) -> None:
             parts += [f"## {NAMES[name]}", _sizes(lines, task, name), _table(lines, task)]
             parts += _comparisons(lines, name, task)
     parts += speed_section(frame) if len(frame) else []
-    parts += [_missing(frame)]
+    parts += [_on_gpu(frame), _missing(frame)]
     page.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
@@ -144,21 +144,30 @@ def _comparisons(lines: pd.DataFrame, name: str, task: Task) -> list[str]:
     return parts
 
 
+def _on_gpu(frame: pd.DataFrame) -> str:
+    lines = frame[frame["method"].isin(ON_GPU)] if len(frame) else frame
+    said = [
+        f"- `{method}`: {own['notes'].map(lambda one: one['train_loop_seconds']).mean():,.1f} s of "
+        "training without reading, auditing and recording, to "
+        f"{own['accuracy'].mean():.4f}."
+        for method, own in (lines.groupby("method") if len(lines) else ())
+    ]
+    return "\n".join(["## On a GPU", "", *said]) if said else ""
+
+
 def _missing(frame: pd.DataFrame) -> str:
-    there = set(frame["method"]) if len(frame) else set()
-    absent = sorted(ON_GPU - there)
-    if not absent:
-        lines = frame[frame["method"].isin(ON_GPU)]
-        said = ["## On a GPU", ""]
-        for method, own in lines.groupby("method"):
-            seconds = [notes["train_loop_seconds"] for notes in own["notes"]]
-            said.append(
-                f"- `{method}`: {sum(seconds) / len(seconds):,.1f} s of training without reading, "
-                f"auditing and recording, to {own['accuracy'].mean():.4f}."
-            )
-        return "\n".join(said)
-    return (
-        "## Not measured\n\n"
-        f"{' and '.join(f'`{name}`' for name in absent)} on CIFAR-10 need a GPU: `run.py` measures "
-        "them where it finds one. No figure of theirs stands here."
-    )
+    """Return what is planned on each task, and not there."""
+    there = set(zip(frame["task"], frame["method"], strict=True)) if len(frame) else set()
+    said = []
+    for name in TASKS:
+        planned = [*methods(name), *(sorted(ON_GPU) if name == "cifar-10" else [])]
+        absent = [one for one in dict.fromkeys(planned) if (name, one) not in there]
+        if absent:
+            said.append(f"- {NAMES[name]}: {', '.join(absent)}")
+    needs = ", ".join(sorted(ON_GPU))
+    head = [
+        "## Not measured",
+        "",
+        f"{needs} need a GPU; `run.py` measures them where it finds one.",
+    ]
+    return "\n".join([*head, "", *said]) if said else ""
