@@ -39,6 +39,16 @@ if TYPE_CHECKING:
 
 NO_ROLES: Mapping[str, Any] = MappingProxyType({})
 """Where no column is named."""
+BY_KIND: Mapping[str, str] = MappingProxyType(
+    {
+        "image": "image-cls",
+        "text": "text-cls",
+        "tabular": "tabular-cls",
+        "series": "sequence-cls or forecasting",
+        "words": "sequence-tagging or seq2seq",
+    }
+)
+"""What is to be taken for inputs of a kind, where nothing is closer."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,8 @@ class Recipe:
     """What is predicted of a row: classes or labels, a number, or a sequence."""
     kinds: ClassVar[tuple[Kind, ...]] = ("image", "text", "tabular")
     """The kinds of inputs that it takes."""
+    others: ClassVar[Mapping[str, str]] = BY_KIND
+    """The recipe to take for another kind, by kind."""
     vocabulary: ClassVar[Vocabulary] = SMALL
     """The tokenizer that is fitted on training texts."""
     takes_labels: ClassVar[bool] = False
@@ -227,12 +239,13 @@ class Recipe:
         if schema.kind not in self.kinds:
             raise InputError(
                 f"{self.name} takes {' or '.join(self.kinds)} inputs, and these rows are "
-                f"{schema.kind}; take {schema.kind}-cls, or name other columns with inputs=."
+                f"{schema.kind}; take {self.others[schema.kind]}, or name other columns with "
+                "inputs=."
             )
         if schema.objective == "multilabel" and not self.takes_labels:
             raise InputError(
                 f"{self.name} predicts one class of a row, and these rows have several labels; "
-                f"take {schema.kind}-cls."
+                f"take {BY_KIND[schema.kind]}."
             )
 
     def declared(self, schema: Schema) -> dict[str, Any]:

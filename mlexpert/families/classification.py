@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from mlexpert.blocks.scores import classification_scores
 from mlexpert.data.schema import Schema
 from mlexpert.errors import InputError
 from mlexpert.families.network import NetworkRecipe
-from mlexpert.recipe import Network, Parts
+from mlexpert.recipe import BY_KIND, Network, Parts
 from mlexpert.training.method import Method
 
 
@@ -45,6 +45,8 @@ class Defaults:
 @dataclass(frozen=True, kw_only=True)
 class ClassificationRecipe(NetworkRecipe):
     """A recipe for image, text or tabular rows with one label each."""
+
+    others: ClassVar = {**BY_KIND, **dict.fromkeys(NetworkRecipe.kinds, "imbalanced-cls")}
 
     warmup: float = 0.1
     """Fraction of training in which the learning rate rises; not for tables, whose rate is constant
