@@ -14,6 +14,7 @@ from mlexpert.errors import InputError
 from mlexpert.networks.heads import head_of, weights_of
 from mlexpert.preparation import Roles, prepare
 from mlexpert.recipes import get
+from mlexpert.training.method import Batch
 from mlexpert.training.methods.deferred import Deferred
 from tests.small_data import images, of_kind, table
 
@@ -102,6 +103,17 @@ def test_tau_norm_is_for_more_than_two_classes() -> None:
 def test_remix_is_for_images() -> None:
     with pytest.raises(InputError, match=r"takes image inputs.* are tabular; take imbalanced-cls,"):
         get("imbalanced-cls/remix").fit(table(), target="bought", progress=False)
+
+
+def test_remix_mixes_weights_as_it_mixes_targets() -> None:
+    """Rows of class 0 weigh one and of class 1 three; a mixture has as much weight as its share."""
+    _, parts, _ = built("imbalanced-cls/remix", "image")
+    targets = torch.arange(64) % 2
+    rows = Batch(torch.rand(64, 1, 12, 12), targets, torch.arange(64), 1.0 + 2.0 * targets)
+    made = parts.method.augment(rows)
+    share = made.targets[:, 1] * made.weights / 3  # of class 1, before weights lean it
+    torch.testing.assert_close(made.weights, 1 + 2 * share)
+    assert ((share > 0) & (share < 1)).sum() > 10
 
 
 def test_a_network_without_a_linear_head_is_refused_by_name() -> None:
