@@ -50,6 +50,18 @@ def test_seconds_of_two_machines_are_not_averaged(load, tmp_path: Path) -> None:
     assert row.endswith("| new / old |")
 
 
+def test_rounds_of_speed_are_compared_within_a_machine(load) -> None:
+    """The same round of both: the slow machine's loop is not divided by the fast one's epoch."""
+    seconds = {("old", "ours"): 10.0, ("old", "DataLoader loop"): 30.0, ("new", "ours"): 4.0}
+    seconds["new", "DataLoader loop"] = 8.0
+    rows = [
+        line("speed-tables", name, 0, machine=on, cpu_seconds=s, wall_seconds=s, epoch_rows=100)
+        for (on, name), s in seconds.items()
+    ]
+    *_, table = load("speed_table").speed_section(pd.DataFrame(rows))
+    assert "3.00 (3.00 to 3.00) | old |" in table and "2.00 (2.00 to 2.00) | new |" in table
+
+
 def test_over_folds_a_difference_needs_the_corrected_test(load) -> None:
     """By hand: mean .02, sd .01 over 5 folds gives t = .02 / (.01 sqrt(1/5 + 1/4)) = 2.981."""
     steps = np.array([-1, 1, 0, 0, 0]) * 0.01 * np.sqrt(2) + 0.02
