@@ -49,7 +49,8 @@ RUNS_ON_CPU: dict[tuple[str, str], int] = {
     (TABM, "california-housing"): 1,
 }
 """Seeds or folds of a method at most where it is slow; on a GPU all run. On one thread, RealMLP
-takes 6 minutes on adult and 3 on California housing, TabM 30 on each and 7 on a fold of phoneme."""
+takes 6 minutes on adult and 3 on California housing; TabM takes 26 and 53 there, and 12 to 18 on
+a fold of phoneme."""
 
 
 def ours(task: str) -> str:
