@@ -105,7 +105,7 @@ def _rule_beats_argmax(
             return Verdict(question, answer(value >= least), measured, f"at least {least:g}")
     lower = metric == "mean cost"
     required = f"{metric} {'below' if lower else 'above'} {plain:.3f}"
-    if np.array_equal(shown.predictions.decisions, argmax):
+    if not shown.predictions.num_adjusted:
         return Verdict(question, "not measured", "this rule is plain argmax", required)
     better = value < plain if lower else value > plain
     return Verdict(question, answer(better), f"{value:.3f} on {shown.name}", required)

@@ -93,10 +93,9 @@ def ranking(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str, Any]
     positive = positive_class(counts)
     truth = targets == positive
     curve = precision_recall(probabilities[:, positive], truth)
-    rules = (
-        ("decision rule", predictions.decisions == positive),
-        ("plain argmax", probabilities.argmax(axis=1) == positive),
-    )
+    rules = [("plain argmax", probabilities.argmax(axis=1) == positive)]
+    if predictions.num_adjusted:
+        rules.insert(0, ("decision rule", predictions.decisions == positive))
     points = [
         (label, _share(chosen & truth, truth), _share(chosen & truth, chosen))
         for label, chosen in rules
@@ -142,9 +141,8 @@ def calibration(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str, 
 def decision(record: RunRecord, shown: PartRecord[Predictions]) -> dict[str, Any]:
     """Return the decision rule, and on how many rows it departs from the most probable class."""
     chosen = record.run.get("decision") or {}
-    argmax = shown.predictions.probabilities.argmax(axis=1)
-    changed = int((argmax != shown.predictions.decisions).sum())
-    return {"changed": changed, "rows": len(shown.predictions), **chosen}
+    predictions = shown.predictions
+    return {"changed": predictions.num_adjusted, "rows": len(predictions), **chosen}
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float:

@@ -46,11 +46,12 @@ def _of_classes(record: RunRecord, shown: PartRecord[Predictions]) -> str:
     value, plain = metrics["balanced_accuracy"], metrics["argmax_balanced_accuracy"]
     worst, recall, rows = _worst_class(record, shown)
     present = len(np.unique(shown.predictions.targets))  # recall is of those alone
+    gain = f": {value - plain:+.3f} against the most probable class"
     return (
         f"On {len(shown.predictions):,} {shown.name} rows the mean recall over "
         f"{present} classes is {value:.3f}"
-        f"{_interval(shown, 'balanced_accuracy')}: {value - plain:+.3f} "
-        f"against the most probable class. The weakest class is {worst}: "
+        f"{_interval(shown, 'balanced_accuracy')}{gain if shown.predictions.num_adjusted else ''}. "
+        f"The weakest class is {worst}: "
         f"{100 * recall:.0f} % of its {rows:,} rows are found."
     )
 

@@ -5,7 +5,7 @@ Colours follow the page, text stays text, and equal input gives equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -106,18 +106,8 @@ def precision_recall_curves(
             axes.axhline(prevalence, color=COLORS["muted"], lw=1, ls=(0, (2, 2)))
             color = COLORS["muted"]
             axes.text(0.01, prevalence + 0.015, "guessing", fontsize=9, color=color)
-        for (label, recall, precision), marker in zip(points, "oD", strict=False):
-            axes.plot(recall, precision, marker, ms=7, color=COLORS["ink"], mec=COLORS["surface"])
-            axes.annotate(
-                label,
-                (recall, precision),
-                # Below a falling curve on its right half, above it on its left one.
-                xytext=(-8, -6) if recall > 0.6 else (8, 6),
-                textcoords="offset points",
-                ha="right" if recall > 0.6 else "left",
-                va="top" if recall > 0.6 else "bottom",
-                fontsize=9,
-            )
+        # Below a falling curve on its right half, above it on its left one.
+        _mark_rules(axes, points, above=lambda recall, _: recall <= 0.6)
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.03))
         return to_svg(figure, title)
 
@@ -146,18 +136,8 @@ def roc_curves(
             if len(own) > 1:
                 means = [np.interp(grid, one.false_positive_rate, one.recall) for one in own]
                 axes.plot(grid, np.mean(means, axis=0), color=COLORS[color], lw=2.0)
-        for (label, rate, recall), marker in zip(points, "oD", strict=False):
-            axes.plot(rate, recall, marker, ms=7, color=COLORS["ink"], mec=COLORS["surface"])
-            axes.annotate(
-                label,
-                (rate, recall),
-                # Below a curve that bends up and to the left, and inside of the axes.
-                xytext=(-8, -6) if rate > 0.6 else (8, 8 if recall < 0.1 else -6),
-                textcoords="offset points",
-                ha="right" if rate > 0.6 else "left",
-                va="bottom" if recall < 0.1 and rate <= 0.6 else "top",
-                fontsize=9,
-            )
+        # Below a curve that bends up and to the left, and inside of the axes.
+        _mark_rules(axes, points, above=lambda rate, recall: recall < 0.1 and rate <= 0.6)
         axes.set(xlabel="false positive rate", ylabel="recall", xlim=(-0.02, 1), ylim=(0, 1.03))
         return to_svg(figure, title)
 
@@ -260,6 +240,34 @@ def _best_precision(curve: PrecisionRecall, recalls: np.ndarray) -> np.ndarray:
     """Return the best precision at each recall or above, which is comparable between curves."""
     best = np.maximum.accumulate(curve.precision[::-1])[::-1]
     return best[np.minimum(np.searchsorted(curve.recall, recalls - 1e-12), len(best) - 1)]
+
+
+def _mark_rules(
+    axes: Axes,
+    points: Sequence[tuple[str, float, float]],
+    *,
+    above: Callable[[float, float], bool],
+) -> None:
+    """Mark decision rules at (x, y), each with its name on the side that has room for it.
+
+    Where two are so near that one name would lie on the other, the second is a line further away.
+    """
+    placed: list[tuple[float, float]] = []
+    for (label, x, y), marker in zip(points, "oD", strict=False):
+        axes.plot(x, y, marker, ms=7, color=COLORS["ink"], mec=COLORS["surface"])
+        crowded = any(abs(x - other) < 0.3 and abs(y - own) < 0.08 for other, own in placed)
+        distance = 6 + 12 * crowded
+        left, up = x > 0.6, above(x, y)
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(-8 if left else 8, distance if up else -distance),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="bottom" if up else "top",
+            fontsize=9,
+        )
+        placed.append((x, y))
 
 
 def _label_ends(axes: Axes, ends: list[tuple[float, str, str]]) -> None:

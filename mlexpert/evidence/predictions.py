@@ -70,6 +70,11 @@ class Predictions:
         """Number of classes."""
         return self.probabilities.shape[1]
 
+    @property
+    def num_adjusted(self) -> int:
+        """Rows that the rule decides for another class than their most probable one."""
+        return int((self.decisions != self.probabilities.argmax(axis=1)).sum())
+
 
 @dataclass(frozen=True)
 class LabelPredictions:

@@ -83,6 +83,7 @@ def _last_opening(record: RunRecord) -> Mapping[str, float]:
 def _card(name: str, record: RunRecord, shown: PartRecord[Any]) -> dict[str, Any]:
     validation = record.validation.metrics.get(name) if record.validation else None
     argmax = shown.metrics.get(f"argmax_{name}")
+    compared = argmax is not None and shown.predictions.num_adjusted > 0
     return {
         "name": METRICS[name].title,
         "value": in_words(name, shown.metrics[name]),
@@ -90,7 +91,7 @@ def _card(name: str, record: RunRecord, shown: PartRecord[Any]) -> dict[str, Any
         "interval": _interval(name, shown),
         "interval_note": shown.notes.get(name, ""),
         "validation": in_words(name, validation) if shown.name == "test" else "",
-        "argmax": "" if argmax is None else in_words(name, argmax),
+        "argmax": in_words(name, argmax) if compared else "",
         "note": note(name, record, shown),
     }
 

@@ -83,6 +83,11 @@ def test_numbers_are_those_of_scikit_learn(runs, pages):
     assert f"micro F1 is {f1:.3f}" in pages["labels"].words
 
 
+def test_only_a_rule_of_decision_is_said_to_be_chosen(pages):
+    assert "on which the epoch was chosen" in pages["values"].words
+    assert "on which epoch and decision rule were chosen" in pages["labels"].words
+
+
 def test_criteria_read_in_their_own_direction(pages):
     words = pages["values"].words
     assert "at most 50,000" in words and "at most 10,000 away from 0" in words
@@ -141,6 +146,15 @@ def test_worst_pictures_are_small_sharp_and_inside_of_the_page(sources, pages):
     assert Image.open(io.BytesIO(base64.b64decode(text))).size == (28, 28)
     assert sources["pictures"].count('class="crisp"') == len(pictures)
     assert "decided Ankle boot" in pages["pictures"].words
+
+
+def test_pictures_beside_counts_of_another_split_say_so(tmp_path, monkeypatch, pages):
+    monkeypatch.setattr("mlexpert.evidence.plots.to_svg", lambda figure, title: "<svg></svg>")
+    run = fake_run.write(tmp_path / "run", replace(fake_run.KINDS["fashion"], num_test=200))
+    fake_objectives.add_pictures(run, fake_run.FASHION)
+    said = "Counts are of test rows, pictures of validation rows"
+    assert said in Page(render(run).read_text(encoding="utf-8")).words
+    assert said not in pages["pictures"].words  # of which the test split is sealed
 
 
 def test_large_pictures_are_reduced_and_foreign_files_left_alone(tmp_path, runs, monkeypatch):

@@ -11,13 +11,13 @@ import fake_run
 import numpy as np
 import pytest
 from page import Page
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
 from mlexpert.data.ledger import Ledger
 from mlexpert.errors import InputError, RunError
 from mlexpert.evidence import plots
-from mlexpert.evidence.curves import precision_recall
+from mlexpert.evidence.curves import precision_recall, roc
 from mlexpert.evidence.record import read_run
 from mlexpert.evidence.report import render, write_report
 
@@ -84,6 +84,21 @@ def test_numbers_are_those_of_scikit_learn(runs, pages):
     validation = load_file(runs["fashion"] / "predictions" / "validation.safetensors")
     other = balanced_accuracy_score(validation["targets"], validation["decisions"])
     assert f"validation {other:.3f}" in words
+
+
+def test_plain_argmax_is_not_compared_with_itself(tmp_path, runs):
+    run = shutil.copytree(runs["binary"], tmp_path / "run")
+    for file in (run / "predictions").glob("*.safetensors"):
+        arrays = load_file(file)
+        save_file(arrays | {"decisions": arrays["probabilities"].argmax(axis=1)}, file)
+    source = render(run).read_text(encoding="utf-8")
+    words = Page(source).words
+    assert "most probable class (plain argmax)" in words
+    assert "against the most probable class" not in words
+    assert not re.search(r"plain argmax 0\.\d", words)
+    curves = source[source.index('<section id="probabilities') :].partition("</section>")[0]
+    marks = re.findall(r">(plain argmax|decision rule)</text>", curves)
+    assert marks == ["plain argmax", "plain argmax"]  # one on each curve
 
 
 def test_small_confusion_matrix_shows_its_counts(runs, sources):
@@ -328,6 +343,29 @@ def test_report_that_cannot_be_written(tmp_path, runs):
     with pytest.raises(RunError, match=r"cannot write .*report\.html"):
         render(run)
     assert not list(run.glob(".report*"))
+
+
+@pytest.mark.parametrize("figure", ["precision_recall", "roc"])
+@pytest.mark.parametrize("near", [(0.3, 0.7), (0.62, 0.7), (0.9, 0.5), (0.02, 0.05)])
+def test_names_of_two_rules_that_nearly_agree_can_both_be_read(monkeypatch, figure, near):
+    boxes = []
+
+    def measure(figure, title):
+        figure.canvas.draw()
+        texts = [text for text in figure.axes[0].texts if text.get_text() != "guessing"]
+        boxes.extend(text.get_window_extent() for text in texts)
+        return "<svg></svg>"
+
+    monkeypatch.setattr(plots, "to_svg", measure)
+    scores, truth = np.linspace(0, 1, 50), np.arange(50) % 3 == 0
+    points = [("decision rule", *near), ("plain argmax", near[0] + 0.02, near[1] + 0.01)]
+    if figure == "roc":
+        plots.roc_curves([(roc(scores, truth), "test")], points, title="t")
+    else:
+        curve = precision_recall(scores, truth)
+        plots.precision_recall_curves([(curve, "test")], points, prevalence=0.3, title="t")
+    first, second = boxes
+    assert not first.overlaps(second)
 
 
 def test_figures_keep_the_users_style_away():
